@@ -1,0 +1,220 @@
+"""Packs and the catalog: what is installed, validated as a whole when it is loaded.
+
+A pack is a Python package with `tables.py` and, beside it, `functions/*.sql`, `views/*.sql`, `migrations/`, `sample.py`.
+A SQL file holds one object and opens with its name and what it is:
+
+    -- insight_statistics
+    -- Ratings, comments and flags of one insight.
+    -- requires: other_function
+    CREATE FUNCTION …
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import import_module
+from importlib.resources import files
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from chainstrata.errors import DeclarationError, UnknownName
+from chainstrata.model.dataset import Dataset
+from chainstrata.model.rollup import Rollup, rollup_table, rollup_table_name
+
+
+class SqlKind(StrEnum):
+    FUNCTION = "function"
+    VIEW = "view"
+    MATERIALIZED_VIEW = "materialized view"
+    TRIGGER = "trigger"
+
+
+@dataclass(frozen=True, slots=True)
+class SqlObject:
+    """A function, trigger or view kept as a file of SQL. `name` is without the schema."""
+
+    kind: SqlKind
+    name: str
+    schema: str
+    doc: str
+    sql: str
+    requires: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A domain: its datasets, and the package that holds its SQL, migrations and samples.
+
+    `metadata` carries every table, roll-up tables included. `requires` names packs whose schema must exist first.
+    `enums` maps each enum type to what it says; `domains` are the domain types of the schema.
+    """
+
+    name: str
+    package: str
+    doc: str
+    metadata: sa.MetaData = field(compare=False)
+    datasets: Sequence[Dataset] = ()
+    requires: Sequence[str] = ("strata",)
+    extensions: Sequence[str] = ()
+    enums: Sequence[pg.ENUM] = field(default=(), compare=False)
+    domains: Sequence[pg.DOMAIN] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        for dataset in self.datasets:
+            for rollup in dataset.rollups:
+                name = f"{dataset.schema}.{rollup_table_name(rollup, dataset.table)}"
+                if name not in self.metadata.tables and not _unbuildable(dataset, rollup):
+                    rollup_table(rollup, dataset.table, self.metadata)
+
+    def rollup_table(self, dataset: Dataset, rollup: Rollup) -> sa.Table:
+        """Return the table that keeps a roll-up's buckets."""
+        return self.metadata.tables[f"{dataset.schema}.{rollup_table_name(rollup, dataset.table)}"]
+
+    def sql_objects(self) -> list[SqlObject]:
+        """Return the functions and views of the pack, each after what it requires."""
+        found: dict[str, SqlObject] = {}
+        for folder in ("functions", "views"):
+            directory = files(self.package) / folder
+            if directory.is_dir():
+                for path in sorted(directory.iterdir(), key=lambda p: p.name):
+                    if path.name.endswith(".sql"):
+                        parsed = parse_sql_object(path.read_text(encoding="utf-8"), self.name, path.name)
+                        found[parsed.name] = parsed
+        return _in_order(found)
+
+    def module(self, name: str) -> Any:
+        """Return one of the pack's own modules, such as `sample`."""
+        return import_module(f"{self.package}.{name}")
+
+
+def _unbuildable(dataset: Dataset, rollup: Rollup) -> bool:
+    """Whether a table cannot even be drawn up; `check_pack` then says why."""
+    known = set(dataset.table.c.keys())
+    wanted = {*rollup.by, *(column for measure in rollup.measures for column in measure.columns)}
+    return not wanted <= known
+
+
+_HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- .*\n)+)(?P<body>.*)\Z", re.DOTALL)
+_CREATES = re.compile(
+    r"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(MATERIALIZED\s+VIEW|VIEW|FUNCTION|TRIGGER)", re.IGNORECASE | re.MULTILINE
+)
+
+
+def parse_sql_object(text: str, schema: str, file_name: str) -> SqlObject:
+    """Return the object a SQL file declares; the file bears its name."""
+    header = _HEADER.match(text)
+    creates = _CREATES.search(text)
+    if header is None or creates is None or f"{header['name']}.sql" != file_name:
+        raise DeclarationError(
+            schema,
+            file_name,
+            "must open with `-- name` (the file's own), a line that says what it is, and one CREATE",
+        )
+    lines = [line.removeprefix("-- ").strip() for line in header["doc"].splitlines()]
+    requires = [line.removeprefix("requires:") for line in lines if line.startswith("requires:")]
+    doc = " ".join(line for line in lines if not line.startswith("requires:"))
+    kind = SqlKind(re.sub(r"\s+", " ", creates[1]).lower())
+    needed = tuple(name.strip() for part in requires for name in part.split(",") if name.strip())
+    return SqlObject(kind, header["name"], schema, doc, header["body"].strip(), needed)
+
+
+def _in_order(found: Mapping[str, SqlObject]) -> list[SqlObject]:
+    ordered: dict[str, SqlObject] = {}
+
+    def visit(item: SqlObject, path: tuple[str, ...]) -> None:
+        if item.name in path:
+            raise DeclarationError(
+                item.full_name, "requires", f"goes round in a circle: {' > '.join((*path, item.name))}"
+            )
+        for name in item.requires:
+            if name in found and name not in ordered:
+                visit(found[name], (*path, item.name))
+        ordered.setdefault(item.name, item)
+
+    for item in found.values():
+        visit(item, ())
+    return list(ordered.values())
+
+
+class Catalog:
+    """The packs in use. Made only from declarations that fit together; each mistake is named."""
+
+    def __init__(self, packs: Iterable[Pack]) -> None:
+        from chainstrata.model.check import check_packs
+
+        self.packs = tuple(_by_requirement(tuple(packs)))
+        problems = check_packs(self.packs)
+        if problems:
+            raise problems[0] if len(problems) == 1 else _together(problems)
+        self._datasets = {dataset.full_name: dataset for pack in self.packs for dataset in pack.datasets}
+
+    def __iter__(self) -> Iterator[Dataset]:
+        return iter(self._datasets.values())
+
+    def __len__(self) -> int:
+        return len(self._datasets)
+
+    def dataset(self, name: str) -> Dataset:
+        """Return the dataset of that full name."""
+        try:
+            return self._datasets[name]
+        except KeyError:
+            raise UnknownName("dataset", name, list(self._datasets)) from None
+
+    def pack(self, name: str) -> Pack:
+        """Return the pack of that name."""
+        for pack in self.packs:
+            if pack.name == name:
+                return pack
+        raise UnknownName("pack", name, [pack.name for pack in self.packs])
+
+    def pack_of(self, dataset: Dataset) -> Pack:
+        return self.pack(dataset.schema)
+
+    def rollup(self, name: str) -> tuple[Dataset, Rollup]:
+        """Return a roll-up and its dataset by full name, as `prices.minute.hourly`."""
+        dataset_name, _, short = name.rpartition(".")
+        known = {
+            f"{dataset.full_name}.{rollup.name}": (dataset, rollup) for dataset in self for rollup in dataset.rollups
+        }
+        if name not in known:
+            raise UnknownName("roll-up", name, list(known))
+        return known[f"{dataset_name}.{short}"]
+
+
+def _together(problems: Sequence[DeclarationError]) -> DeclarationError:
+    first = problems[0]
+    rest = "; ".join(problem.message for problem in problems[1:])
+    error = DeclarationError(
+        first.dataset, first.field, first.message.split(": ", 2)[-1], hint=f"{first.hint} Also: {rest}".strip()
+    )
+    return error
+
+
+def _by_requirement(packs: Sequence[Pack]) -> list[Pack]:
+    """Return the packs, each after those it requires; a missing one is left for the check to name."""
+    known = {pack.name: pack for pack in packs}
+    ordered: dict[str, Pack] = {}
+
+    def visit(pack: Pack, path: tuple[str, ...]) -> None:
+        if pack.name in path:
+            raise DeclarationError(pack.name, "requires", f"goes round in a circle: {' > '.join((*path, pack.name))}")
+        for name in pack.requires:
+            if name in known and name not in ordered:
+                visit(known[name], (*path, pack.name))
+        ordered.setdefault(pack.name, pack)
+
+    for pack in packs:
+        visit(pack, ())
+    return list(ordered.values())
+
+
+SampleMaker = Callable[[str, int], Iterator[tuple[str, Any]]]
+"""`sample.make(scale, seed)`: yields (dataset name, pyarrow Table), parents before children, the same for the same seed."""

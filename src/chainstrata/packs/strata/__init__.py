@@ -1,0 +1,14 @@
+"""What the platform keeps about itself, in the schema `strata`: domains, and the tables of its features."""
+
+from chainstrata.model import UINT64, UINT256, Pack
+from chainstrata.packs.strata.tables import DATASETS, METADATA
+
+pack = Pack(
+    name="strata",
+    package=__package__,
+    doc="The platform's own tables.",
+    metadata=METADATA,
+    datasets=DATASETS,
+    requires=(),
+    domains=(UINT64, UINT256),
+)
