@@ -59,7 +59,7 @@ def _setting(key: str, kind: type[T], default: T, doc: str, **options: Any) -> S
 
 
 def _positive(value: Any) -> str:
-    zero = timedelta(0) if isinstance(value, timedelta) else 0
+    zero: Any = timedelta(0) if isinstance(value, timedelta) else 0
     return "" if value > zero else f"must be positive (got {show_value(value)})"
 
 
@@ -90,13 +90,9 @@ MODE = _setting(
     check=_one_of("development", "production"),
 )
 NODE_HOST = _setting("node.host", str, "127.0.0.1", "Address the API and the status page listen on.")
-NODE_PORT = _setting(
-    "node.port", int, 0, "Port of the API and the status page. 0 picks the first free one from 8640 on.", check=_port
-)
+NODE_PORT = _setting("node.port", int, 0, "Port of the API and the status page. 0 picks the first free one from 8640 on.", check=_port)
 PACKS = _setting("packs", list, [], "Packs to load, by name. Empty: every installed pack.")
-LOG_LEVEL = _setting(
-    "log.level", str, "info", "How much the node logs.", check=_one_of("debug", "info", "warning", "error")
-)
+LOG_LEVEL = _setting("log.level", str, "info", "How much the node logs.", check=_one_of("debug", "info", "warning", "error"))
 
 # PostgreSQL ---------------------------------------------------------------------------------------------------------
 POSTGRES_URL = _setting(
@@ -113,15 +109,9 @@ POSTGRES_PORT = _setting(
     "Port of the embedded PostgreSQL. 0 picks a free one from 5480 on and keeps it.",
     check=_port,
 )
-POSTGRES_DATABASE = _setting(
-    "postgres.database", str, "chainstrata", "Database of the embedded PostgreSQL.", applies="first start"
-)
-POSTGRES_BIN = _setting(
-    "postgres.bin", Path, Path(), "Directory with the PostgreSQL binaries to run embedded. Empty: the best found."
-)
-POSTGRES_RUN_AS = _setting(
-    "postgres.run_as", str, "nobody", "System user the embedded PostgreSQL runs as when the node runs as root."
-)
+POSTGRES_DATABASE = _setting("postgres.database", str, "chainstrata", "Database of the embedded PostgreSQL.", applies="first start")
+POSTGRES_BIN = _setting("postgres.bin", Path, Path(), "Directory with the PostgreSQL binaries to run embedded. Empty: the best found.")
+POSTGRES_RUN_AS = _setting("postgres.run_as", str, "nobody", "System user the embedded PostgreSQL runs as when the node runs as root.")
 POSTGRES_MEMORY_MB = _setting(
     "postgres.memory_mb",
     int,
@@ -129,9 +119,7 @@ POSTGRES_MEMORY_MB = _setting(
     "Memory the embedded PostgreSQL is sized for. 0: what the host or its control group has.",
     check=_not_negative,
 )
-POSTGRES_MAX_CONNECTIONS = _setting(
-    "postgres.max_connections", int, 100, "Connections the embedded PostgreSQL accepts.", check=_positive
-)
+POSTGRES_MAX_CONNECTIONS = _setting("postgres.max_connections", int, 100, "Connections the embedded PostgreSQL accepts.", check=_positive)
 POSTGRES_START_TIMEOUT = _setting(
     "postgres.start_timeout",
     timedelta,
@@ -153,9 +141,7 @@ POSTGRES_EXTRA = _setting(
 # The pool -----------------------------------------------------------------------------------------------------------
 POOL_MIN = _setting("pool.min_size", int, 5, "Connections kept open in each process.", check=_not_negative)
 POOL_MAX = _setting("pool.max_size", int, 25, "Connections a process may open.", check=_positive)
-POOL_MAX_LIFETIME = _setting(
-    "pool.max_lifetime", timedelta, timedelta(hours=1), "Age at which a connection is replaced.", check=_positive
-)
+POOL_MAX_LIFETIME = _setting("pool.max_lifetime", timedelta, timedelta(hours=1), "Age at which a connection is replaced.", check=_positive)
 POOL_MAX_IDLE = _setting(
     "pool.max_idle",
     timedelta,
@@ -163,9 +149,7 @@ POOL_MAX_IDLE = _setting(
     "Idle time after which a spare connection is closed.",
     check=_positive,
 )
-POOL_CHECK_EVERY = _setting(
-    "pool.check_every", timedelta, timedelta(minutes=1), "How often idle connections are checked.", check=_positive
-)
+POOL_CHECK_EVERY = _setting("pool.check_every", timedelta, timedelta(minutes=1), "How often idle connections are checked.", check=_positive)
 POOL_ACQUIRE_TIMEOUT = _setting(
     "pool.acquire_timeout",
     timedelta,
@@ -180,9 +164,7 @@ POOL_PROCESSES = _setting(
     "Processes that open a pool on this database; together they must fit max_connections.",
     check=_positive,
 )
-POOL_RESERVED = _setting(
-    "pool.reserved", int, 10, "Connections left for people, backups and replication.", check=_not_negative
-)
+POOL_RESERVED = _setting("pool.reserved", int, 10, "Connections left for people, backups and replication.", check=_not_negative)
 STATEMENT_TIMEOUT = _setting(
     "pool.statement_timeout",
     timedelta,
@@ -213,12 +195,8 @@ MIGRATE_LOCK_TIMEOUT = _setting(
     "Longest wait for a table lock before the step gives way and tries again.",
     check=_positive,
 )
-MIGRATE_LOCK_ATTEMPTS = _setting(
-    "migrate.lock_attempts", int, 10, "Tries of a step that could not get its lock.", check=_positive
-)
-MIGRATE_DIRECTORY = _setting(
-    "migrate.directory", Path, Path(), "Where `migrate make` writes. Empty: the pack's own migrations directory."
-)
+MIGRATE_LOCK_ATTEMPTS = _setting("migrate.lock_attempts", int, 10, "Tries of a step that could not get its lock.", check=_positive)
+MIGRATE_DIRECTORY = _setting("migrate.directory", Path, Path(), "Where `migrate make` writes. Empty: the pack's own migrations directory.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,11 +327,7 @@ def _unknown(key: str, origin: str) -> str:
 
 def _unknown_environment(env: Mapping[str, str]) -> list[str]:
     known = {setting.environment: setting for setting in REGISTRY.values()} | {ENVIRONMENT_PREFIX + "CONFIG": None}
-    return [
-        f"{name}: no such setting (from the environment)"
-        for name in env
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in known
-    ]
+    return [f"{name}: no such setting (from the environment)" for name in env if name.startswith(ENVIRONMENT_PREFIX) and name not in known]
 
 
 def _pick(
@@ -382,9 +356,7 @@ def _convert(setting: Setting[Any], raw: Any, origin: str, problems: list[str]) 
         return Value(setting, setting.default, "default")
     wrong = setting.check(value) if setting.check else ""
     if wrong:
-        problems.append(
-            f"{setting.key}: {wrong[:-1] + f', from {origin})' if wrong.endswith(')') else wrong + f' (from {origin})'}"
-        )
+        problems.append(f"{setting.key}: {wrong[:-1] + f', from {origin})' if wrong.endswith(')') else wrong + f' (from {origin})'}")
         return Value(setting, setting.default, "default")
     return Value(setting, value, origin)
 

@@ -30,9 +30,7 @@ def _pack(pack: Pack, packs: Sequence[Pack]) -> Problems:
             yield DeclarationError(pack.name, "requires", f"needs pack {name!r}, which is not installed")
     for name, times in Counter(dataset.name for dataset in pack.datasets).items():
         if times > 1:
-            yield DeclarationError(
-                f"{pack.name}.{name}", "name", "two datasets have this name", hint="Rename one of them."
-            )
+            yield DeclarationError(f"{pack.name}.{name}", "name", "two datasets have this name", hint="Rename one of them.")
     everything = [dataset for other in packs for dataset in other.datasets]
     for dataset in pack.datasets:
         if dataset.schema != pack.name:
@@ -57,9 +55,7 @@ def _dataset(dataset: Dataset, everything: Sequence[Dataset]) -> Problems:
 
 def _unknown(dataset: Dataset, field: str, column: str) -> DeclarationError:
     known = ", ".join(dataset.table.c.keys())
-    return DeclarationError(
-        dataset.full_name, field, f"unknown column {column!r}", hint=f"{dataset.table.name} has {known}."
-    )
+    return DeclarationError(dataset.full_name, field, f"unknown column {column!r}", hint=f"{dataset.table.name} has {known}.")
 
 
 def _columns(dataset: Dataset) -> Problems:
@@ -84,9 +80,7 @@ def _columns(dataset: Dataset) -> Problems:
 
 def _time(dataset: Dataset) -> Problems:
     if not dataset.key:
-        yield DeclarationError(
-            dataset.full_name, "table", "has no primary key", hint="Every row needs a name it can be found by."
-        )
+        yield DeclarationError(dataset.full_name, "table", "has no primary key", hint="Every row needs a name it can be found by.")
     if dataset.partitioned and not dataset.time:
         yield DeclarationError(dataset.full_name, "time", "a partitioned dataset needs a time column")
     if not dataset.time or dataset.time not in dataset.table.c:
@@ -120,14 +114,8 @@ def _partitioning(dataset: Dataset) -> Problems:
             hint='Give the table postgresql_partition_by="RANGE (<time column>)" exactly when the lifecycle has a partition.',
         )
     for constraint in dataset.table.constraints:
-        if (
-            isinstance(constraint, sa.UniqueConstraint)
-            and dataset.partitioned
-            and dataset.time not in constraint.columns
-        ):
-            yield DeclarationError(
-                dataset.full_name, f"table.{constraint.name}", f"lacks the time column {dataset.time!r}"
-            )
+        if isinstance(constraint, sa.UniqueConstraint) and dataset.partitioned and dataset.time not in constraint.columns:
+            yield DeclarationError(dataset.full_name, f"table.{constraint.name}", f"lacks the time column {dataset.time!r}")
 
 
 def _documented(dataset: Dataset) -> Problems:
@@ -136,14 +124,10 @@ def _documented(dataset: Dataset) -> Problems:
         yield DeclarationError(dataset.full_name, "table", "does not say what one row means", hint="Give it comment=….")
     for column in table.c:
         if not column.comment:
-            yield DeclarationError(
-                dataset.full_name, f"table.{column.name}", "has no meaning given", hint="Use column(…, doc=…)."
-            )
+            yield DeclarationError(dataset.full_name, f"table.{column.name}", "has no meaning given", hint="Use column(…, doc=…).")
     for index in table.indexes:
         if not index.info.get("why"):
-            yield DeclarationError(
-                dataset.full_name, f"table.{index.name}", "does not say why it is there", hint="Use index(…, why=…)."
-            )
+            yield DeclarationError(dataset.full_name, f"table.{index.name}", "does not say why it is there", hint="Use index(…, why=…).")
 
 
 def _conflict(dataset: Dataset) -> Problems:
@@ -182,9 +166,7 @@ def _lifecycle(name: str, field: str, lifecycle: Lifecycle, timed: bool) -> Prob
     if lifecycle.keep_archived and not lifecycle.archive:
         yield DeclarationError(name, f"{field}.keep_archived", "nothing is archived")
     if lifecycle.terminal and lifecycle.partition:
-        yield DeclarationError(
-            name, f"{field}.terminal", "a partition leaves as a whole; only a plain table can choose rows"
-        )
+        yield DeclarationError(name, f"{field}.terminal", "a partition leaves as a whole; only a plain table can choose rows")
 
 
 def _rollups(dataset: Dataset) -> Problems:
@@ -211,9 +193,7 @@ def _rollup(dataset: Dataset, rollup: Rollup) -> Problems:
     columns = Counter(part.name for part in rollup.components)
     for name, times in columns.items():
         if times > 1:
-            yield DeclarationError(
-                dataset.full_name, field, f"two measures store a column {name!r}", hint="Give one name=…."
-            )
+            yield DeclarationError(dataset.full_name, field, f"two measures store a column {name!r}", hint="Give one name=….")
     for measure in rollup.measures:
         yield from _measure(dataset, rollup, measure)
     yield from _lifecycle(dataset.full_name, f"{field}.lifecycle", rollup.lifecycle, True)
@@ -237,9 +217,7 @@ def _measure(dataset: Dataset, rollup: Rollup, measure: Measure) -> Problems:
             f"{measure.column} already covers {rolling} at every row, so its sum means nothing",
             hint="Keep its last value: last(…).",
         )
-    numeric = isinstance(column.type, sa.Numeric | sa.Integer) or isinstance(
-        getattr(column.type, "data_type", None), sa.Numeric
-    )
+    numeric = isinstance(column.type, sa.Numeric | sa.Integer) or isinstance(getattr(column.type, "data_type", None), sa.Numeric)
     needs_number = measure.kind in (Kind.TOTAL, Kind.MEAN, Kind.WEIGHTED_MEAN, Kind.PERCENTILES)
     if needs_number and not numeric:
         yield DeclarationError(dataset.full_name, field, f"{measure.column} is {column.type!r}, not a number")
@@ -260,9 +238,7 @@ def _source(dataset: Dataset, rollup: Rollup) -> Problems:
             dataset.full_name,
             f"{field}.source",
             f"{rollup.every} cannot be folded from {source.every}: their edges do not meet",
-            hint="Weeks straddle months; fold months from days."
-            if not rollup.every.fixed
-            else "Choose a source that divides it.",
+            hint="Weeks straddle months; fold months from days." if not rollup.every.fixed else "Choose a source that divides it.",
         )
     missing = {part.name for part in rollup.components} - {part.name for part in source.components}
     if missing:

@@ -46,9 +46,7 @@ def enum(name: str, values: type[StrEnum], *, schema: str) -> pg.ENUM:
     return pg.ENUM(*(member.value for member in values), name=name, schema=schema, create_type=False)
 
 
-def column(
-    name: str, kind: Any, *args: Any, doc: str, rolling: Interval | None = None, **options: Any
-) -> sa.Column[Any]:
+def column(name: str, kind: Any, *args: Any, doc: str, rolling: Interval | None = None, **options: Any) -> sa.Column[Any]:
     """Return a column that says what it means. NOT NULL unless `nullable=True`.
 
     `rolling` marks a figure that already covers a moving window, such as a volume of 24 hours: it is never summed.
@@ -59,9 +57,7 @@ def column(
 
 
 def created_at() -> sa.Column[Any]:
-    return column(
-        "created_at", INSTANT, server_default=sa.func.now(), doc="When the row was first written; never changes."
-    )
+    return column("created_at", INSTANT, server_default=sa.func.now(), doc="When the row was first written; never changes.")
 
 
 def updated_at() -> sa.Column[Any]:

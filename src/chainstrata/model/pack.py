@@ -102,9 +102,7 @@ def _unbuildable(dataset: Dataset, rollup: Rollup) -> bool:
 
 
 _HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- .*\n)+)(?P<body>.*)\Z", re.DOTALL)
-_CREATES = re.compile(
-    r"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(MATERIALIZED\s+VIEW|VIEW|FUNCTION|TRIGGER)", re.IGNORECASE | re.MULTILINE
-)
+_CREATES = re.compile(r"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(MATERIALIZED\s+VIEW|VIEW|FUNCTION|TRIGGER)", re.IGNORECASE | re.MULTILINE)
 
 
 def parse_sql_object(text: str, schema: str, file_name: str) -> SqlObject:
@@ -130,9 +128,7 @@ def _in_order(found: Mapping[str, SqlObject]) -> list[SqlObject]:
 
     def visit(item: SqlObject, path: tuple[str, ...]) -> None:
         if item.name in path:
-            raise DeclarationError(
-                item.full_name, "requires", f"goes round in a circle: {' > '.join((*path, item.name))}"
-            )
+            raise DeclarationError(item.full_name, "requires", f"goes round in a circle: {' > '.join((*path, item.name))}")
         for name in item.requires:
             if name in found and name not in ordered:
                 visit(found[name], (*path, item.name))
@@ -181,9 +177,7 @@ class Catalog:
     def rollup(self, name: str) -> tuple[Dataset, Rollup]:
         """Return a roll-up and its dataset by full name, as `prices.minute.hourly`."""
         dataset_name, _, short = name.rpartition(".")
-        known = {
-            f"{dataset.full_name}.{rollup.name}": (dataset, rollup) for dataset in self for rollup in dataset.rollups
-        }
+        known = {f"{dataset.full_name}.{rollup.name}": (dataset, rollup) for dataset in self for rollup in dataset.rollups}
         if name not in known:
             raise UnknownName("roll-up", name, list(known))
         return known[f"{dataset_name}.{short}"]
@@ -192,10 +186,7 @@ class Catalog:
 def _together(problems: Sequence[DeclarationError]) -> DeclarationError:
     first = problems[0]
     rest = "; ".join(problem.message for problem in problems[1:])
-    error = DeclarationError(
-        first.dataset, first.field, first.message.split(": ", 2)[-1], hint=f"{first.hint} Also: {rest}".strip()
-    )
-    return error
+    return DeclarationError(first.dataset, first.field, first.message.split(": ", 2)[-1], hint=f"{first.hint} Also: {rest}".strip())
 
 
 def _by_requirement(packs: Sequence[Pack]) -> list[Pack]:

@@ -75,7 +75,7 @@ class Measure:
     quantiles: tuple[float, ...] = ()
 
     @property
-    def components(self) -> tuple[Component, ...]:
+    def components(self) -> tuple[Component, ...]:  # noqa: C901 - one case for each kind, nothing nested
         """The columns stored for this measure, in order."""
         column, name = self.column, self.name
         match self.kind:
@@ -256,13 +256,8 @@ def rollup_table_name(rollup: Rollup, raw: sa.Table) -> str:
 def rollup_table(rollup: Rollup, raw: sa.Table, metadata: sa.MetaData) -> sa.Table:
     """Return the table that keeps a roll-up's buckets: key, bucket, components, generated columns."""
     name = rollup_table_name(rollup, raw)
-    keys = [
-        sa.Column(key, raw.c[key].type, nullable=False, comment=raw.c[key].comment, autoincrement=False)
-        for key in rollup.by
-    ]
-    bucket = sa.Column(
-        rollup.bucket, sa.TIMESTAMP(timezone=True), nullable=False, comment=f"Start of the {rollup.every}, UTC."
-    )
+    keys = [sa.Column(key, raw.c[key].type, nullable=False, comment=raw.c[key].comment, autoincrement=False) for key in rollup.by]
+    bucket = sa.Column(rollup.bucket, sa.TIMESTAMP(timezone=True), nullable=False, comment=f"Start of the {rollup.every}, UTC.")
     options: dict[str, Any] = {}
     if rollup.lifecycle.partition:
         options["postgresql_partition_by"] = f"RANGE ({rollup.bucket})"
@@ -292,16 +287,13 @@ def rollup_table(rollup: Rollup, raw: sa.Table, metadata: sa.MetaData) -> sa.Tab
         *_inherited_references(rollup, raw, name),
         *rollup.checks,
         *rollup.indexes,
-        comment=rollup.doc
-        or f"One row per {', '.join(rollup.by)} and {rollup.every}, folded from {rollup.source or raw.name}.",
+        comment=rollup.doc or f"One row per {', '.join(rollup.by)} and {rollup.every}, folded from {rollup.source or raw.name}.",
         **options,
     )
 
 
 def _bookkeeping(rollup: Rollup) -> list[sa.Column[Any]]:
-    columns: list[sa.Column[Any]] = [
-        sa.Column(SAMPLES, sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket.")
-    ]
+    columns: list[sa.Column[Any]] = [sa.Column(SAMPLES, sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket.")]
     if rollup.needs_order:
         columns += [
             sa.Column(
@@ -310,9 +302,7 @@ def _bookkeeping(rollup: Rollup) -> list[sa.Column[Any]]:
                 nullable=False,
                 comment="Time of the first raw row in the bucket.",
             ),
-            sa.Column(
-                LAST_AT, sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."
-            ),
+            sa.Column(LAST_AT, sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),
         ]
     return columns
 
@@ -352,9 +342,7 @@ def _derived_columns(rollup: Rollup, raw: sa.Table) -> list[sa.Column[Any]]:
                     comment=f"{above} divided by {below}.",
                 )
             )
-    columns += [
-        sa.Column(d.name, d.type, sa.Computed(d.formula, persisted=True), comment=d.doc) for d in rollup.derived
-    ]
+    columns += [sa.Column(d.name, d.type, sa.Computed(d.formula, persisted=True), comment=d.doc) for d in rollup.derived]
     return columns
 
 

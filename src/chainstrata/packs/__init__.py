@@ -6,6 +6,8 @@ from importlib.metadata import EntryPoint, entry_points
 from chainstrata.errors import DeclarationError, UnknownName
 from chainstrata.model import Catalog, Pack
 
+__all__ = ["CORE", "ENTRY_POINT_GROUP", "load_catalog"]
+
 ENTRY_POINT_GROUP = "chainstrata.packs"
 CORE = "strata"
 

@@ -3,9 +3,11 @@
 from chainstrata.model import UINT64, UINT256, Pack
 from chainstrata.packs.strata.tables import DATASETS, METADATA
 
+__all__ = ["pack"]
+
 pack = Pack(
     name="strata",
-    package=__package__,
+    package=__name__,
     doc="The platform's own tables.",
     metadata=METADATA,
     datasets=DATASETS,
