@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -122,16 +123,28 @@ def _install_lock(kind: str) -> None:
     with _Step(f"install locks/{kind}.txt, {total} packages") as step:
         # Wheels only: no compiler is needed, and no package runs code of its own while it is installed.
         command = [*_pip(), "install", "--progress-bar=off", "--require-hashes", "--only-binary=:all:", "-r", str(lock)]
-        output = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            for line in process.stdout or ():
-                output.append(line)
-                if line.startswith(("Collecting ", "Requirement already satisfied: ")):
-                    step.show(sum(1 for seen in output if seen.startswith(("Coll", "Requ"))), total)
-                elif line.startswith("Installing "):
-                    step.show(total, total)
+        # A group of its own, because pip runs a second process inside the environment; an interrupt is passed on to both, and they are
+        # gone before this process is, so that they cannot write into the environment of the next run.
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0) as process:
+            try:
+                output = _follow(process, step, total)
+            except KeyboardInterrupt:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.communicate()
+                raise
         if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command, "".join(output))
+            raise subprocess.CalledProcessError(process.returncode, command, output)
+
+
+def _follow(process: "subprocess.Popen[str]", step: "_Step", total: int) -> str:
+    """Show how far pip is while it runs, and return all that it said."""
+    output = []
+    done = 0
+    for line in process.stdout or ():
+        output.append(line)
+        done += line.startswith(("Collecting ", "Requirement already satisfied: "))
+        step.show(min(done, total), total)
+    return "".join(output)
 
 
 def _install_project() -> None:
