@@ -22,6 +22,15 @@ from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.errors import DeclarationError, UnknownName
 from chainstrata.model.dataset import Dataset
+from chainstrata.model.marking import (
+    carried_table,
+    carries,
+    children,
+    dirty_table,
+    mark_name,
+    marking_function,
+    marking_triggers,
+)
 from chainstrata.model.rollup import Rollup, rollup_table, rollup_table_name
 
 
@@ -68,10 +77,24 @@ class Pack:
 
     def __post_init__(self) -> None:
         for dataset in self.datasets:
-            for rollup in dataset.rollups:
-                name = f"{dataset.schema}.{rollup_table_name(rollup, dataset.table)}"
-                if name not in self.metadata.tables and not _unbuildable(dataset, rollup):
-                    rollup_table(rollup, dataset.table, self.metadata)
+            self._add_rollups(dataset)
+
+    def _add_rollups(self, dataset: Dataset) -> None:
+        """Add the tables that keep a dataset's roll-ups; what cannot be drawn up is left for `check_packs` to name."""
+        if not dataset.rollups or any(_unbuildable(dataset, rollup) for rollup in dataset.rollups):
+            return
+        tables = self.metadata.tables
+        sources = {"": dataset.table}
+        for rollup in dataset.rollups:
+            if f"{dataset.schema}.{rollup_table_name(rollup, dataset.table)}" in tables:
+                return
+            table = sources[rollup.name] = rollup_table(rollup, dataset.table, self.metadata)
+            if carries(rollup):
+                carried_table(rollup, table, dataset.table, self.metadata)
+        for name, source in sources.items():
+            folded = children(dataset, name)
+            if folded and f"{dataset.schema}.{source.name}__dirty" not in tables:
+                dirty_table(source, folded, self.metadata)
 
     def rollup_table(self, dataset: Dataset, rollup: Rollup) -> sa.Table:
         """Return the table that keeps a roll-up's buckets."""
@@ -87,6 +110,8 @@ class Pack:
                     if path.name.endswith(".sql"):
                         parsed = parse_sql_object(path.read_text(encoding="utf-8"), self.name, path.name)
                         found[parsed.name] = parsed
+        for dataset in self.datasets:
+            found |= {item.name: item for item in _marking(dataset)}
         return _in_order(found)
 
     def module(self, name: str) -> Any:
@@ -95,10 +120,22 @@ class Pack:
 
 
 def _unbuildable(dataset: Dataset, rollup: Rollup) -> bool:
-    """Whether a table cannot even be drawn up; `check_pack` then says why."""
+    """Whether a table cannot even be drawn up; `check_packs` then says why."""
     known = set(dataset.table.c.keys())
     wanted = {*rollup.by, *(column for measure in rollup.measures for column in measure.columns)}
-    return not wanted <= known
+    stored = [part.name for part in rollup.components]
+    return not wanted <= known or len(set(stored)) < len(stored)
+
+
+def _marking(dataset: Dataset) -> Iterator[SqlObject]:
+    """Yield the function and triggers that mark what a statement touched, if the dataset has roll-ups."""
+    if not children(dataset):
+        return
+    name = mark_name(dataset)
+    doc = f"Marks the roll-ups of {dataset.full_name} that a statement touched."
+    yield SqlObject(SqlKind.FUNCTION, name, dataset.schema, doc, marking_function(dataset))
+    for trigger, text in marking_triggers(dataset).items():
+        yield SqlObject(SqlKind.TRIGGER, trigger, dataset.schema, doc, text, (name,))
 
 
 _HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- .*\n)+)(?P<body>.*)\Z", re.DOTALL)

@@ -228,7 +228,7 @@ def component_type(component: Component, source: sa.Table) -> Any:
     if component.fold in _COUNT_FOLDS:
         return sa.BigInteger()
     if component.fold in _SKETCH_FOLDS:
-        return pg.BYTEA()
+        return pg.JSONB()
     kind = source.c[component.column].type
     if component.fold in (Fold.SUM, Fold.WEIGHTED_SUM, Fold.WEIGHT):
         return sa.Double() if isinstance(kind, sa.Float) else sa.Numeric()
@@ -266,8 +266,8 @@ def rollup_table(rollup: Rollup, raw: sa.Table, metadata: sa.MetaData) -> sa.Tab
         metadata,
         *keys,
         bucket,
-        *_bookkeeping(rollup),
-        *_measure_columns(rollup, raw),
+        *bookkeeping(rollup),
+        *measure_columns(rollup, raw),
         *_derived_columns(rollup, raw),
         sa.Column(
             "created_at",
@@ -292,7 +292,7 @@ def rollup_table(rollup: Rollup, raw: sa.Table, metadata: sa.MetaData) -> sa.Tab
     )
 
 
-def _bookkeeping(rollup: Rollup) -> list[sa.Column[Any]]:
+def bookkeeping(rollup: Rollup) -> list[sa.Column[Any]]:
     columns: list[sa.Column[Any]] = [sa.Column(SAMPLES, sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket.")]
     if rollup.needs_order:
         columns += [
@@ -307,7 +307,7 @@ def _bookkeeping(rollup: Rollup) -> list[sa.Column[Any]]:
     return columns
 
 
-def _measure_columns(rollup: Rollup, raw: sa.Table) -> list[sa.Column[Any]]:
+def measure_columns(rollup: Rollup, raw: sa.Table) -> list[sa.Column[Any]]:
     columns = []
     for measure in rollup.measures:
         for part in measure.components:
@@ -342,7 +342,23 @@ def _derived_columns(rollup: Rollup, raw: sa.Table) -> list[sa.Column[Any]]:
                     comment=f"{above} divided by {below}.",
                 )
             )
+    columns += _sketch_columns(rollup)
     columns += [sa.Column(d.name, d.type, sa.Computed(d.formula, persisted=True), comment=d.doc) for d in rollup.derived]
+    return columns
+
+
+def _sketch_columns(rollup: Rollup) -> list[sa.Column[Any]]:
+    columns: list[sa.Column[Any]] = []
+    for measure in rollup.measures:
+        if measure.kind is Kind.DISTINCT:
+            formula = f"strata.sketch_distinct({measure.name}_sketch)"
+            doc = f"About how many different {measure.column} there were, within 3 %."
+            columns.append(sa.Column(measure.name, sa.BigInteger(), sa.Computed(formula, persisted=True), comment=doc))
+        for quantile in measure.quantiles:
+            name = f"{measure.name}_p{quantile * 100:g}".replace(".", "_")
+            formula = f"strata.sketch_quantile({measure.name}_sketch, {quantile})"
+            doc = f"The value below which {quantile:.4g} of {measure.column} lie, within 1 %."
+            columns.append(sa.Column(name, sa.Double(), sa.Computed(formula, persisted=True), comment=doc))
     return columns
 
 

@@ -1,0 +1,12 @@
+-- merge_counts
+-- Merges quantile sketches: the counts of each cell are added.
+CREATE FUNCTION strata.merge_counts(sketches jsonb[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN (
+    SELECT coalesce(jsonb_object_agg(cell, times), '{}')
+    FROM (
+        SELECT entry.key AS cell, sum(entry.value::bigint) AS times
+        FROM unnest(sketches) AS sketch, jsonb_each_text(sketch) AS entry
+        GROUP BY entry.key
+    ) AS counted
+)

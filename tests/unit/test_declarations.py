@@ -1,0 +1,259 @@
+"""Each mistake in a declaration is named with its dataset and field."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chainstrata.errors import DeclarationError, UnknownName
+from chainstrata.model import (
+    INSTANT,
+    PRICE,
+    Catalog,
+    ChangeOnly,
+    Conflict,
+    Dataset,
+    Late,
+    Lifecycle,
+    Mirror,
+    OnConflict,
+    Pack,
+    Parent,
+    Rollup,
+    column,
+    count,
+    days,
+    distinct,
+    hours,
+    index,
+    last,
+    mean,
+    metadata,
+    minutes,
+    months,
+    ohlc,
+    percentiles,
+    total,
+    weeks,
+)
+
+HERE = "chainstrata.packs.strata"
+
+
+def table(meta: sa.MetaData, name: str = "minute_close", key: tuple[str, ...] = ("coin_id", "minute_ts"), **options: Any) -> sa.Table:
+    options.setdefault("postgresql_partition_by", "RANGE (minute_ts)")
+    return sa.Table(
+        name,
+        meta,
+        column("coin_id", sa.Text, doc="Coin."),
+        column("minute_ts", INSTANT, doc="Minute."),
+        column("local_ts", sa.TIMESTAMP, doc="A time without a zone."),
+        column("price_usd", PRICE, doc="Price."),
+        column("volume_24h_usd", PRICE, rolling=hours(24), doc="Volume of the last 24 hours."),
+        sa.PrimaryKeyConstraint(*key, name=f"{name}_pkey"),
+        comment="One row per coin and minute.",
+        **options,
+    )
+
+
+def minute(meta: sa.MetaData, **changes: Any) -> Dataset:
+    raw = changes.pop("table", None)
+    own = table(meta) if raw is None else raw
+    return replace(Dataset(own, name="minute", time="minute_ts", entity=["coin_id"], lifecycle=Lifecycle(partition=hours(1))), **changes)
+
+
+def load(make: Callable[[sa.MetaData], list[Dataset]]) -> Catalog:
+    meta = metadata("demo")
+    return Catalog([Pack("demo", HERE, "A pack.", meta, make(meta), requires=())])
+
+
+LAST = [last("price_usd")]
+MISTAKES: dict[str, tuple[Callable[[sa.MetaData], list[Dataset]], str]] = {
+    "key without time": (
+        lambda m: [minute(m, table=table(m, "t", key=("coin_id",)))],
+        "demo.minute: table: the primary key ('coin_id',) lacks the time column 'minute_ts'",
+    ),
+    "no time": (lambda m: [minute(m, time="")], "demo.minute: time: a partitioned dataset needs a time column"),
+    "time without zone": (lambda m: [minute(m, time="local_ts", lifecycle=Lifecycle())], "demo.minute: time: local_ts is TIMESTAMP()"),
+    "unknown time": (lambda m: [minute(m, time="ts", lifecycle=Lifecycle())], "demo.minute: time: unknown column 'ts'"),
+    "unknown entity": (lambda m: [minute(m, entity=["coin"])], "demo.minute: entity: unknown column 'coin'"),
+    "unknown key of a roll-up": (
+        lambda m: [minute(m, rollups=[Rollup("hourly", hours(1), ["coin"], LAST)])],
+        "demo.minute: rollups.hourly.by: unknown column 'coin'",
+    ),
+    "unknown column of a measure": (
+        lambda m: [minute(m, rollups=[Rollup("hourly", hours(1), ["coin_id"], [last("prize")])])],
+        "demo.minute: rollups.hourly.prize_last: unknown column 'prize'",
+    ),
+    "two datasets with one name": (
+        lambda m: [minute(m), minute(m, table=table(m, "other"))],
+        "demo.minute: name: two datasets have this name",
+    ),
+    "partition not said by the table": (
+        lambda m: [minute(m, table=table(m, "t", postgresql_partition_by=None))],
+        "demo.minute: lifecycle.partition: the table says PARTITION BY None, the lifecycle means RANGE (minute_ts)",
+    ),
+    "kept shorter than a bucket": (
+        lambda m: [minute(m, lifecycle=Lifecycle(hours(1), keep=minutes(60)), rollups=[Rollup("daily", days(1), ["coin_id"], LAST)])],
+        "demo.minute: rollups.daily: a bucket of 1 day needs rows that demo.minute keeps only for 60 minutes",
+    ),
+    "a month from weeks": (
+        lambda m: [
+            minute(
+                m,
+                rollups=[
+                    Rollup("weekly", weeks(1), ["coin_id"], LAST),
+                    Rollup("monthly", months(1), ["coin_id"], LAST, source="weekly"),
+                ],
+            )
+        ],
+        "demo.minute: rollups.monthly.source: 1 month cannot be folded from 1 week",
+    ),
+    "a sum of a rolling figure": (
+        lambda m: [minute(m, rollups=[Rollup("hourly", hours(1), ["coin_id"], [total("volume_24h_usd")])])],
+        "demo.minute: rollups.hourly.volume_24h_usd_total: volume_24h_usd already covers 24 hours at every row",
+    ),
+    "a sum of text": (
+        lambda m: [minute(m, rollups=[Rollup("hourly", hours(1), [], [total("coin_id")])])],
+        "demo.minute: rollups.hourly.coin_id_total: coin_id is Text(), not a number",
+    ),
+    "two roll-ups with one name": (
+        lambda m: [
+            minute(m, rollups=[Rollup("hourly", hours(1), ["coin_id"], LAST), Rollup("hourly", hours(2), ["coin_id"], LAST, table="x")])
+        ],
+        "demo.minute: rollups.hourly: two roll-ups have this name",
+    ),
+    "two measures in one column": (
+        lambda m: [minute(m, rollups=[Rollup("hourly", hours(1), ["coin_id"], [last("price_usd"), last("price_usd")])])],
+        "demo.minute: rollups.hourly: two measures store a column 'price_usd_last'",
+    ),
+    "unknown source": (
+        lambda m: [minute(m, rollups=[Rollup("daily", days(1), ["coin_id"], LAST, source="hourly")])],
+        "demo.minute: rollups.daily.source: unknown roll-up 'hourly'",
+    ),
+    "a measure its source lacks": (
+        lambda m: [
+            minute(
+                m,
+                rollups=[
+                    Rollup("hourly", hours(1), ["coin_id"], LAST),
+                    Rollup("daily", days(1), ["coin_id"], [mean("price_usd")], source="hourly"),
+                ],
+            )
+        ],
+        "demo.minute: rollups.daily: hourly does not keep price_usd_count, price_usd_sum",
+    ),
+    "keep shorter than a partition": (
+        lambda m: [minute(m, lifecycle=Lifecycle(hours(1), keep=minutes(5)))],
+        "demo.minute: lifecycle.keep: 5 minutes is shorter than a partition of 1 hour",
+    ),
+    "terminal rows of partitions": (
+        lambda m: [minute(m, lifecycle=Lifecycle(hours(1), terminal="true"))],
+        "demo.minute: lifecycle.terminal: a partition leaves as a whole",
+    ),
+    "newest of what": (
+        lambda m: [minute(m, conflict=Conflict(OnConflict.NEWEST))],
+        "demo.minute: conflict.version: newest needs the column",
+    ),
+    "a parent nobody declared": (
+        lambda m: [minute(m, parents=[Parent("demo.coins", [("coin_id", "id")])])],
+        "demo.minute: parents: unknown dataset 'demo.coins'",
+    ),
+    "changes of no entity": (
+        lambda m: [minute(m, entity=[], change_only=ChangeOnly(hours(1)))],
+        "demo.minute: change_only: needs entity and time",
+    ),
+    "unknown column of a mirror": (
+        lambda m: [minute(m, mirror=Mirror(order_by=["id"]))],
+        "demo.minute: mirror.order_by: unknown column 'id'",
+    ),
+    "a column without meaning": (
+        lambda m: [Dataset(sa.Table("t", m, sa.Column("id", sa.BigInteger, primary_key=True), comment="A row."), name="t")],
+        "demo.t: table.id: has no meaning given",
+    ),
+    "an index without reason": (
+        lambda m: [
+            Dataset(
+                sa.Table("t", m, column("id", sa.BigInteger, primary_key=True, doc="Id."), sa.Index("idx_t", "id"), comment="A row."),
+                name="t",
+            )
+        ],
+        "demo.t: table.idx_t: does not say why it is there",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_named_with_dataset_and_field(make: Callable[[sa.MetaData], list[Dataset]], message: str) -> None:
+    with pytest.raises(DeclarationError) as raised:
+        load(make)
+    assert raised.value.message.startswith(message)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(DeclarationError) as raised:
+        load(lambda m: [minute(m, entity=["coin"], mirror=Mirror(order_by=["id"]))])
+    assert "unknown column 'coin'" in raised.value.message
+    assert "mirror.order_by" in raised.value.hint
+
+
+def test_a_sound_declaration_draws_up_every_table() -> None:
+    measures = [
+        ohlc("price_usd"),
+        last("volume_24h_usd"),
+        mean("price_usd"),
+        count("rows"),
+        distinct("coin_id"),
+        percentiles("price_usd", 0.5, 0.999),
+    ]
+    meta = metadata("demo")
+    rollups = [
+        Rollup(
+            "hourly", hours(1), ["coin_id"], measures, table="hourly_close", bucket="hour_ts", lifecycle=Lifecycle(days(1), keep=days(1))
+        ),
+        Rollup("monthly", months(1), ["coin_id"], measures, source="hourly", incremental=True, late=Late.QUARANTINE),
+    ]
+    dataset = minute(
+        meta,
+        table=table(meta, "minutes"),
+        lifecycle=Lifecycle(hours(1), keep=minutes(60)),
+        rollups=rollups,
+    )
+    catalog = Catalog([Pack("demo", HERE, "A pack.", meta, [dataset], requires=())])
+    assert set(meta.tables) == {
+        "demo.minutes",
+        "demo.minutes__dirty",
+        "demo.hourly_close",
+        "demo.hourly_close__carried",
+        "demo.hourly_close__dirty",
+        "demo.minutes_monthly",
+        "demo.minutes_monthly__carried",
+    }
+    hourly = catalog.pack("demo").rollup_table(dataset, rollups[0])
+    assert hourly.primary_key.columns.keys() == ["coin_id", "hour_ts"]
+    assert {"price_usd_mean", "price_usd_p50", "price_usd_p99_9", "coin_id_distinct"} <= set(hourly.c.keys())
+    assert all(c.comment for c in hourly.c)
+    assert catalog.rollup("demo.minute.monthly") == (dataset, rollups[1])
+
+
+def test_a_foreign_key_of_the_raw_table_goes_with_its_column() -> None:
+    meta = metadata("demo")
+    sa.Table("coins", meta, column("coin_id", sa.Text, primary_key=True, doc="Coin."), comment="A coin.")
+    raw = table(meta, "minute_close")
+    raw.append_constraint(sa.ForeignKeyConstraint(["coin_id"], ["demo.coins.coin_id"], name="fk_minute_close_coin"))
+    dataset = minute(meta, table=raw, rollups=[Rollup("hourly", hours(1), ["coin_id"], LAST, table="hourly_close")])
+    Pack("demo", HERE, "A pack.", meta, [dataset], requires=())
+    assert [fk.name for fk in meta.tables["demo.hourly_close"].foreign_key_constraints] == ["fk_hourly_close_coin"]
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    catalog = load(lambda m: [minute(m)])
+    with pytest.raises(UnknownName, match=r"unknown dataset 'demo\.minutes'") as raised:
+        catalog.dataset("demo.minutes")
+    assert raised.value.hint == "Did you mean demo.minute?"
+
+
+def test_index_keeps_its_reason() -> None:
+    assert index("idx", "a", why="because").info == {"why": "because"}
