@@ -1,7 +1,8 @@
 """Packs and the catalog: what is installed, validated as a whole when it is loaded.
 
-A pack is a Python package with `tables.py` and, beside it, `functions/*.sql`, `views/*.sql`, `migrations/`, `sample.py`.
-A SQL file holds one object and opens with its name and what it is:
+A pack is a Python package with `tables.py` and, beside it, `functions/*.sql`, `triggers/*.sql`, `views/*.sql`,
+`migrations/`, `sample.py`. A SQL file holds one object and opens with its name and what it is; a trigger's name is
+unique in its pack:
 
     -- insight_statistics
     -- Ratings, comments and flags of one insight.
@@ -12,6 +13,7 @@ A SQL file holds one object and opens with its name and what it is:
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from importlib import import_module
 from importlib.resources import files
@@ -43,7 +45,7 @@ class SqlKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SqlObject:
-    """A function, trigger or view kept as a file of SQL. `name` is without the schema."""
+    """A function, trigger or view kept as a file of SQL. `name` is without the schema; `table`, with it, is a trigger's."""
 
     kind: SqlKind
     name: str
@@ -51,6 +53,7 @@ class SqlObject:
     doc: str
     sql: str
     requires: tuple[str, ...] = ()
+    table: str = ""
 
     @property
     def full_name(self) -> str:
@@ -101,9 +104,9 @@ class Pack:
         return self.metadata.tables[f"{dataset.schema}.{rollup_table_name(rollup, dataset.table)}"]
 
     def sql_objects(self) -> list[SqlObject]:
-        """Return the functions and views of the pack, each after what it requires."""
+        """Return the functions, triggers and views of the pack, each after what it requires."""
         found: dict[str, SqlObject] = {}
-        for folder in ("functions", "views"):
+        for folder in ("functions", "triggers", "views"):
             directory = files(self.package) / folder
             if directory.is_dir():
                 for path in sorted(directory.iterdir(), key=lambda p: p.name):
@@ -139,6 +142,7 @@ def _marking(dataset: Dataset) -> Iterator[SqlObject]:
 
 
 _HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- .*\n)+)(?P<body>.*)\Z", re.DOTALL)
+_FIRES_ON = re.compile(r"\bON\s+(\w+\.\w+)", re.IGNORECASE)
 _CREATES = re.compile(r"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(MATERIALIZED\s+VIEW|VIEW|FUNCTION|TRIGGER)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -157,7 +161,10 @@ def parse_sql_object(text: str, schema: str, file_name: str) -> SqlObject:
     doc = " ".join(line for line in lines if not line.startswith("requires:"))
     kind = SqlKind(re.sub(r"\s+", " ", creates[1]).lower())
     needed = tuple(name.strip() for part in requires for name in part.split(",") if name.strip())
-    return SqlObject(kind, header["name"], schema, doc, header["body"].strip(), needed)
+    fires_on = _FIRES_ON.search(header["body"]) if kind is SqlKind.TRIGGER else None
+    if kind is SqlKind.TRIGGER and fires_on is None:
+        raise DeclarationError(schema, file_name, "must name its table with the schema, as in `ON validators.alerts`")
+    return SqlObject(kind, header["name"], schema, doc, header["body"].strip(), needed, fires_on[1] if fires_on else "")
 
 
 def _in_order(found: Mapping[str, SqlObject]) -> list[SqlObject]:
@@ -244,5 +251,8 @@ def _by_requirement(packs: Sequence[Pack]) -> list[Pack]:
     return list(ordered.values())
 
 
-SampleMaker = Callable[[str, int], Iterator[tuple[str, Any]]]
-"""`sample.make(scale, seed)`: yields (dataset name, pyarrow Table), parents before children, the same for the same seed."""
+SampleMaker = Callable[[str, int, datetime], Iterator[tuple[str, Any]]]
+"""`sample.make(scale, seed, anchor)`: yields (full dataset name, pyarrow Table), parents before children; equal arguments, equal rows.
+
+`scale` is small, medium or large; `anchor` is the newest instant the rows speak of.
+"""
