@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from chainstrata import model
 from chainstrata.errors import DeclarationError, UnknownName
 from chainstrata.model import (
     INSTANT,
@@ -257,3 +259,9 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 
 def test_index_keeps_its_reason() -> None:
     assert index("idx", "a", why="because").info == {"why": "because"}
+
+
+def test_no_module_hides_a_name_of_the_package() -> None:
+    names = set(model.__all__)
+    modules = {path.name.removesuffix(".py") for path in files(model).iterdir()}
+    assert names & modules == set(), "importing such a module puts it in the place of the name"

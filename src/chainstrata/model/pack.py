@@ -187,7 +187,7 @@ class Catalog:
     """The packs in use. Made only from declarations that fit together; each mistake is named."""
 
     def __init__(self, packs: Iterable[Pack]) -> None:
-        from chainstrata.model.check import check_packs
+        from chainstrata.model.problems import check_packs
 
         self.packs = tuple(_by_requirement(tuple(packs)))
         problems = check_packs(self.packs)
