@@ -24,8 +24,10 @@ from chainstrata.model import (
     Pack,
     Parent,
     Rollup,
+    SqlKind,
     column,
     count,
+    created_at,
     days,
     distinct,
     hours,
@@ -37,7 +39,9 @@ from chainstrata.model import (
     months,
     ohlc,
     percentiles,
+    rollup_table,
     total,
+    updated_at,
     weeks,
 )
 
@@ -53,6 +57,7 @@ def table(meta: sa.MetaData, name: str = "minute_close", key: tuple[str, ...] = 
         column("minute_ts", INSTANT, doc="Minute."),
         column("local_ts", sa.TIMESTAMP, doc="A time without a zone."),
         column("price_usd", PRICE, doc="Price."),
+        column("market_cap_usd", PRICE, nullable=True, doc="Market capitalisation."),
         column("volume_24h_usd", PRICE, rolling=hours(24), doc="Volume of the last 24 hours."),
         sa.PrimaryKeyConstraint(*key, name=f"{name}_pkey"),
         comment="One row per coin and minute.",
@@ -265,3 +270,34 @@ def test_no_module_hides_a_name_of_the_package() -> None:
     names = set(model.__all__)
     modules = {path.name.removesuffix(".py") for path in files(model).iterdir()}
     assert names & modules == set(), "importing such a module puts it in the place of the name"
+
+
+@pytest.mark.parametrize(
+    ("stamps", "function"),
+    [
+        pytest.param((created_at, updated_at), "stamp_row", id="both"),
+        pytest.param((updated_at,), "touch_updated_at", id="last write only"),
+        pytest.param((created_at,), None, id="first write only"),
+    ],
+)
+def test_a_table_that_says_when_it_was_written_gets_the_trigger(
+    stamps: tuple[Callable[[], sa.Column[Any]], ...], function: str | None
+) -> None:
+    meta = metadata("prices")
+    made = sa.Table(
+        "coins", meta, column("coin_id", sa.Text, primary_key=True, doc="Coin."), *(stamp() for stamp in stamps), comment="Coin."
+    )
+    pack = Pack("prices", HERE, "Prices.", meta, [Dataset(made, "coins")])
+    triggers = {item.name: item for item in pack.sql_objects() if item.kind is SqlKind.TRIGGER}
+    if function is None:
+        assert triggers == {}
+    else:
+        assert triggers["coins__stamp"].table == "prices.coins"
+        assert f'EXECUTE FUNCTION "strata"."{function}"()' in triggers["coins__stamp"].sql
+
+
+def test_a_bucket_has_what_every_row_has() -> None:
+    hourly = Rollup("hourly", hours(1), ["coin_id"], [ohlc("price_usd"), last("market_cap_usd")])
+    buckets = rollup_table(hourly, table(metadata("prices")), metadata("prices"))
+    assert not buckets.c.price_usd_close.nullable
+    assert buckets.c.market_cap_usd_last.nullable

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.model.interval import Interval
+from chainstrata.model.stamps import CREATED, UPDATED
 
 SYSTEM_SCHEMA = "strata"
 
@@ -57,11 +58,16 @@ def column(name: str, kind: Any, *args: Any, doc: str, rolling: Interval | None 
 
 
 def created_at() -> sa.Column[Any]:
-    return column("created_at", INSTANT, server_default=sa.func.now(), doc="When the row was first written; never changes.")
+    made = column("created_at", INSTANT, server_default=sa.func.now(), doc="When the row was first written; never changes.")
+    made.info.update(CREATED)
+    return made
 
 
 def updated_at() -> sa.Column[Any]:
-    return column("updated_at", INSTANT, server_default=sa.func.now(), doc="When the row was last written.")
+    """Return the column that moves by itself with every update, in a table that has `created_at()` too."""
+    made = column("updated_at", INSTANT, server_default=sa.func.now(), doc="When the row was last written.")
+    made.info.update(UPDATED)
+    return made
 
 
 def index(name: str, *columns: Any, why: str, **options: Any) -> sa.Index:

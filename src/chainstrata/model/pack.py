@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.errors import DeclarationError, UnknownName
+from chainstrata.model.columns import SYSTEM_SCHEMA
 from chainstrata.model.dataset import Dataset
 from chainstrata.model.marking import (
     carried_table,
@@ -34,6 +35,7 @@ from chainstrata.model.marking import (
     marking_triggers,
 )
 from chainstrata.model.rollup import Rollup, rollup_table, rollup_table_name
+from chainstrata.model.stamps import stamp_name, stamp_trigger
 
 
 class SqlKind(StrEnum):
@@ -114,7 +116,7 @@ class Pack:
                         parsed = parse_sql_object(path.read_text(encoding="utf-8"), self.name, path.name)
                         found[parsed.name] = parsed
         for dataset in self.datasets:
-            found |= {item.name: item for item in _marking(dataset)}
+            found |= {item.name: item for item in (*_marking(dataset), *_stamping(dataset))}
         return _in_order(found)
 
     def module(self, name: str) -> Any:
@@ -138,7 +140,15 @@ def _marking(dataset: Dataset) -> Iterator[SqlObject]:
     doc = f"Marks the roll-ups of {dataset.full_name} that a statement touched."
     yield SqlObject(SqlKind.FUNCTION, name, dataset.schema, doc, marking_function(dataset))
     for trigger, text in marking_triggers(dataset).items():
-        yield SqlObject(SqlKind.TRIGGER, trigger, dataset.schema, doc, text, (name,))
+        yield SqlObject(SqlKind.TRIGGER, trigger, dataset.schema, doc, text, (name,), dataset.table.fullname)
+
+
+def _stamping(dataset: Dataset) -> Iterator[SqlObject]:
+    """Yield the trigger that keeps a row's times true, if it has them."""
+    text = stamp_trigger(dataset.table, SYSTEM_SCHEMA)
+    if text:
+        doc = f"Keeps the times a row of {dataset.full_name} was written true."
+        yield SqlObject(SqlKind.TRIGGER, stamp_name(dataset.table), dataset.schema, doc, text, table=dataset.table.fullname)
 
 
 _HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- .*\n)+)(?P<body>.*)\Z", re.DOTALL)
@@ -251,8 +261,10 @@ def _by_requirement(packs: Sequence[Pack]) -> list[Pack]:
     return list(ordered.values())
 
 
-SampleMaker = Callable[[str, int, datetime], Iterator[tuple[str, Any]]]
-"""`sample.make(scale, seed, anchor)`: yields (full dataset name, pyarrow Table), parents before children; equal arguments, equal rows.
+SampleMaker = Callable[[str, int, datetime], Iterable[tuple[str, Any]]]
+"""`sample.make(scale, seed, anchor)`: yields (dataset or roll-up by full name, pyarrow Table), parents before children; equal arguments,
+equal rows.
 
-`scale` is small, medium or large; `anchor` is the newest instant the rows speak of.
+`scale` is small, medium or large; `anchor` is the newest instant the rows speak of. A roll-up is given only for spans whose rows a
+pack of that age would no longer hold, or equal to what those rows fold to.
 """

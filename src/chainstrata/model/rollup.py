@@ -307,6 +307,11 @@ def bookkeeping(rollup: Rollup) -> list[sa.Column[Any]]:
     return columns
 
 
+def _may_be_null(component: Component, raw: sa.Table) -> bool:
+    """Whether a bucket can be without this figure: one of its source columns can be without a value."""
+    return any(raw.c[name].nullable for name in (component.column, component.weight) if name)
+
+
 def measure_columns(rollup: Rollup, raw: sa.Table) -> list[sa.Column[Any]]:
     columns = []
     for measure in rollup.measures:
@@ -320,7 +325,7 @@ def measure_columns(rollup: Rollup, raw: sa.Table) -> list[sa.Column[Any]]:
                 sa.Column(
                     part.name,
                     component_type(part, raw),
-                    nullable=part.fold is not Fold.COUNT,
+                    nullable=part.fold is not Fold.COUNT and (measure.where is not None or _may_be_null(part, raw)),
                     server_default=sa.text("0") if part.fold is Fold.COUNT else None,
                     comment=meaning,
                 )
