@@ -44,6 +44,7 @@ from chainstrata.model import (
     updated_at,
     weeks,
 )
+from chainstrata.model.pack import parse_sql_object
 
 HERE = "chainstrata.packs.strata"
 
@@ -301,3 +302,11 @@ def test_a_bucket_has_what_every_row_has() -> None:
     buckets = rollup_table(hourly, table(metadata("prices")), metadata("prices"))
     assert not buckets.c.price_usd_close.nullable
     assert buckets.c.market_cap_usd_last.nullable
+
+
+def test_the_index_of_a_materialized_view_is_an_object_of_its_own() -> None:
+    text = "-- mv_day_key\n-- Refreshed while it is read.\n-- requires: mv_day\nCREATE UNIQUE INDEX mv_day_key ON prices.mv_day (day);\n"
+    made = parse_sql_object(text, "prices", "mv_day_key.sql")
+    assert (made.kind, made.table, made.requires) == (SqlKind.INDEX, "prices.mv_day", ("mv_day",))
+    with pytest.raises(DeclarationError, match="must name its table with the schema"):
+        parse_sql_object(text.replace("prices.", ""), "prices", "mv_day_key.sql")

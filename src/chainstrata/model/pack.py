@@ -1,8 +1,8 @@
 """Packs and the catalog: what is installed, validated as a whole when it is loaded.
 
 A pack is a Python package with `tables.py` and, beside it, `functions/*.sql`, `triggers/*.sql`, `views/*.sql`,
-`migrations/`, `sample.py`. A SQL file holds one object and opens with its name and what it is; a trigger's name is
-unique in its pack:
+`migrations/`, `sample.py`. A SQL file holds one object and opens with its name and what it is, an index of a
+materialized view beside the view; names are unique in a pack:
 
     -- insight_statistics
     -- Ratings, comments and flags of one insight.
@@ -43,11 +43,15 @@ class SqlKind(StrEnum):
     VIEW = "view"
     MATERIALIZED_VIEW = "materialized view"
     TRIGGER = "trigger"
+    INDEX = "index"
 
 
 @dataclass(frozen=True, slots=True)
 class SqlObject:
-    """A function, trigger or view kept as a file of SQL. `name` is without the schema; `table`, with it, is a trigger's."""
+    """A function, trigger or view kept as a file of SQL. `name` is without the schema.
+
+    `table`, with the schema, is what a trigger fires on, or the materialized view an index belongs to.
+    """
 
     kind: SqlKind
     name: str
@@ -106,7 +110,7 @@ class Pack:
         return self.metadata.tables[f"{dataset.schema}.{rollup_table_name(rollup, dataset.table)}"]
 
     def sql_objects(self) -> list[SqlObject]:
-        """Return the functions, triggers and views of the pack, each after what it requires."""
+        """Return the functions, triggers, views and their indexes, each after what it requires."""
         found: dict[str, SqlObject] = {}
         for folder in ("functions", "triggers", "views"):
             directory = files(self.package) / folder
@@ -152,8 +156,10 @@ def _stamping(dataset: Dataset) -> Iterator[SqlObject]:
 
 
 _HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- .*\n)+)(?P<body>.*)\Z", re.DOTALL)
-_FIRES_ON = re.compile(r"\bON\s+(\w+\.\w+)", re.IGNORECASE)
-_CREATES = re.compile(r"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(MATERIALIZED\s+VIEW|VIEW|FUNCTION|TRIGGER)", re.IGNORECASE | re.MULTILINE)
+_IS_ON = re.compile(r"\bON\s+(\w+\.\w+)", re.IGNORECASE)
+_CREATES = re.compile(
+    r"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(MATERIALIZED\s+VIEW|VIEW|FUNCTION|TRIGGER|(?:UNIQUE\s+)?INDEX)", re.IGNORECASE | re.MULTILINE
+)
 
 
 def parse_sql_object(text: str, schema: str, file_name: str) -> SqlObject:
@@ -169,12 +175,13 @@ def parse_sql_object(text: str, schema: str, file_name: str) -> SqlObject:
     lines = [line.removeprefix("-- ").strip() for line in header["doc"].splitlines()]
     requires = [line.removeprefix("requires:") for line in lines if line.startswith("requires:")]
     doc = " ".join(line for line in lines if not line.startswith("requires:"))
-    kind = SqlKind(re.sub(r"\s+", " ", creates[1]).lower())
+    kind = SqlKind(re.sub(r"\s+", " ", creates[1]).lower().removeprefix("unique "))
     needed = tuple(name.strip() for part in requires for name in part.split(",") if name.strip())
-    fires_on = _FIRES_ON.search(header["body"]) if kind is SqlKind.TRIGGER else None
-    if kind is SqlKind.TRIGGER and fires_on is None:
+    belongs = kind in (SqlKind.TRIGGER, SqlKind.INDEX)
+    is_on = _IS_ON.search(header["body"]) if belongs else None
+    if belongs and is_on is None:
         raise DeclarationError(schema, file_name, "must name its table with the schema, as in `ON validators.alerts`")
-    return SqlObject(kind, header["name"], schema, doc, header["body"].strip(), needed, fires_on[1] if fires_on else "")
+    return SqlObject(kind, header["name"], schema, doc, header["body"].strip(), needed, is_on[1] if is_on else "")
 
 
 def _in_order(found: Mapping[str, SqlObject]) -> list[SqlObject]:
