@@ -308,5 +308,6 @@ def test_the_index_of_a_materialized_view_is_an_object_of_its_own() -> None:
     text = "-- mv_day_key\n-- Refreshed while it is read.\n-- requires: mv_day\nCREATE UNIQUE INDEX mv_day_key ON prices.mv_day (day);\n"
     made = parse_sql_object(text, "prices", "mv_day_key.sql")
     assert (made.kind, made.table, made.requires) == (SqlKind.INDEX, "prices.mv_day", ("mv_day",))
+    assert (made.doc, made.sql) == ("Refreshed while it is read.", "CREATE UNIQUE INDEX mv_day_key ON prices.mv_day (day);")
     with pytest.raises(DeclarationError, match="must name its table with the schema"):
         parse_sql_object(text.replace("prices.", ""), "prices", "mv_day_key.sql")

@@ -155,7 +155,7 @@ def _stamping(dataset: Dataset) -> Iterator[SqlObject]:
         yield SqlObject(SqlKind.TRIGGER, stamp_name(dataset.table), dataset.schema, doc, text, table=dataset.table.fullname)
 
 
-_HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- .*\n)+)(?P<body>.*)\Z", re.DOTALL)
+_HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- [^\n]*\n)+)(?P<body>.*)\Z", re.DOTALL)
 _IS_ON = re.compile(r"\bON\s+(\w+\.\w+)", re.IGNORECASE)
 _CREATES = re.compile(
     r"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(MATERIALIZED\s+VIEW|VIEW|FUNCTION|TRIGGER|(?:UNIQUE\s+)?INDEX)", re.IGNORECASE | re.MULTILINE
