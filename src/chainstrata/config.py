@@ -19,6 +19,8 @@ from chainstrata.errors import ConfigError, UnknownName
 CONFIG_FILE = "chainstrata.toml"
 HOME_DIRECTORY = ".chainstrata"
 ENVIRONMENT_PREFIX = "CHAINSTRATA_"
+# Not settings: what the test suite is told about the machine it runs on.
+TEST_PREFIX = ENVIRONMENT_PREFIX + "TEST_"
 MASK = "********"
 
 Applies = Literal["at once", "next run", "restart", "first start"]
@@ -134,7 +136,7 @@ POSTGRES_STOP_TIMEOUT = _setting(
     "How long a clean stop may take before it is made quick.",
     check=_positive,
 )
-POSTGRES_EXTRA = _setting(
+POSTGRES_EXTRA: Setting[dict[str, Any]] = _setting(
     "postgres.extra", dict, {}, "More PostgreSQL parameters for the embedded server, by name; they win over the tuner."
 )
 
@@ -179,11 +181,24 @@ SLOW_QUERY = _setting(
     "Statements slower than this are logged, without their parameters.",
     check=_positive,
 )
+POOL_PREPARE = _setting(
+    "pool.prepare",
+    bool,
+    True,
+    "Keep statements prepared on the server. Off for a PgBouncer in transaction mode older than 1.21.",
+)
 RETRY_ATTEMPTS = _setting(
     "pool.retry_attempts",
     int,
     5,
     "Tries of a transaction that meets a serialization failure or a deadlock.",
+    check=_positive,
+)
+RETRY_DEADLINE = _setting(
+    "pool.retry_deadline",
+    timedelta,
+    timedelta(seconds=30),
+    "Time after which such a transaction is not tried again.",
     check=_positive,
 )
 
@@ -327,7 +342,8 @@ def _unknown(key: str, origin: str) -> str:
 
 def _unknown_environment(env: Mapping[str, str]) -> list[str]:
     known = {setting.environment: setting for setting in REGISTRY.values()} | {ENVIRONMENT_PREFIX + "CONFIG": None}
-    return [f"{name}: no such setting (from the environment)" for name in env if name.startswith(ENVIRONMENT_PREFIX) and name not in known]
+    ours = [name for name in env if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(TEST_PREFIX)]
+    return [f"{name}: no such setting (from the environment)" for name in ours if name not in known]
 
 
 def _pick(
