@@ -1,0 +1,96 @@
+"""Where the embedded server listens: a port of 127.0.0.1 and a unix socket."""
+
+import contextlib
+import hashlib
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Final
+
+from chainstrata.engines.postgres.account import Account, can_traverse
+from chainstrata.engines.postgres.errors import HomeUnusable, PortTaken
+from chainstrata.engines.postgres.processes import who_listens
+
+LOOPBACK: Final = "127.0.0.1"
+_FIRST_PORT: Final = 5480
+_LAST_PORT: Final = 65535
+# The kernel's limit for the path of a socket, its final zero byte left out.
+_LONGEST: Final = 107
+_NAME: Final = "/.s.PGSQL.65535"
+_TEMPORARY: Final = Path("/tmp")  # noqa: S108  # every system has it, it is short, and what is in it is checked
+
+
+def choose_port(wanted: int, remembered: int, *, after: int = 0) -> int:
+    """Return a port to listen on: the one wanted, else the one remembered, else the first free one.
+
+    Raises `PortTaken` for a wanted port that is in use. `after` leaves out the ports up to it, which turned out to be taken.
+    """
+    if wanted:
+        if not is_free(wanted):
+            raise PortTaken(wanted, who=who_listens(wanted))
+        return wanted
+    if remembered > after and is_free(remembered):
+        return remembered
+    for port in range(max(_FIRST_PORT, after + 1), _LAST_PORT + 1):
+        if is_free(port):
+            return port
+    raise PortTaken(_LAST_PORT)
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on the port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def choose_socket_directory(home: Path, account: Account) -> Path:
+    """Return a directory for the unix socket, made and checked: in the home, or where that cannot be, below /tmp.
+
+    A socket's path is short, PostgreSQL and libpq split lists of them at commas, and some file systems have no sockets.
+    """
+    inside = home / "run"
+    fits = len(os.fsencode(str(inside) + _NAME)) <= _LONGEST and "," not in str(inside)
+    if fits and (not account.switch or can_traverse(home, account)):
+        account.make_directory(inside)
+        if _usable(inside, account) and _takes_sockets(inside):
+            return inside
+    outside = _TEMPORARY / f"chainstrata-{account.uid}-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+    account.make_directory(outside)
+    if not _usable(outside, account):
+        raise HomeUnusable(
+            f"socket directory {outside} is not a private directory of user {account.name}",
+            hint="Remove it, or set home to a shorter path.",
+        )
+    return outside
+
+
+def remove_stale_sockets(directory: Path) -> None:
+    """Remove what a dead server left. Only while holding the home's lock, with no server running."""
+    for left in directory.glob(".s.PGSQL.*"):
+        with contextlib.suppress(FileNotFoundError):
+            left.unlink()
+
+
+def _usable(directory: Path, account: Account) -> bool:
+    status = directory.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == account.uid and not status.st_mode & 0o077
+
+
+def _takes_sockets(directory: Path) -> bool:
+    path = directory / ".probe"
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(str(path))
+        except OSError:
+            return False
+    path.unlink()
+    return True

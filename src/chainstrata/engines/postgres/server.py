@@ -1,0 +1,439 @@
+"""The embedded PostgreSQL server, run and watched by this process.
+
+The server is a child of ours: it is told to stop when the node stops, it gets the signal to stop from the kernel when the
+node is killed, and it is started again when it dies itself. Whatever a killed node left is cleared before a start: a server
+still running in the directory is stopped cleanly, a stale or misleading `postmaster.pid` goes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from time import monotonic
+from types import TracebackType
+from typing import Final
+
+import psycopg
+from psycopg import conninfo as libpq
+from psycopg import sql
+
+from chainstrata.config import (
+    POSTGRES_BIN,
+    POSTGRES_DATABASE,
+    POSTGRES_EXTRA,
+    POSTGRES_MAX_CONNECTIONS,
+    POSTGRES_MEMORY_MB,
+    POSTGRES_PORT,
+    POSTGRES_RUN_AS,
+    POSTGRES_START_TIMEOUT,
+    POSTGRES_STOP_TIMEOUT,
+    Config,
+)
+from chainstrata.engines.postgres import errors
+from chainstrata.engines.postgres.account import server_account
+from chainstrata.engines.postgres.address import LOOPBACK, choose_port, choose_socket_directory, remove_stale_sockets
+from chainstrata.engines.postgres.cluster import (
+    ENVIRONMENT,
+    SUPERUSER,
+    Cluster,
+    check_extra,
+    find_cluster,
+    make_cluster,
+    read_pid_file,
+    write_configuration,
+)
+from chainstrata.engines.postgres.home import HomeLock, make_password, prepare_home, read_password
+from chainstrata.engines.postgres.host import inspect_host
+from chainstrata.engines.postgres.locate import Binaries, locate_binaries
+from chainstrata.engines.postgres.processes import die_with_parent, list_servers, send, wait_gone
+from chainstrata.engines.postgres.serverlog import ServerLog
+from chainstrata.engines.postgres.translate import translate
+from chainstrata.engines.postgres.tuner import Features, Parameter, tune
+from chainstrata.engines.postgres.waiting import happened
+
+LOGGER: Final = logging.getLogger("chainstrata.postgres.server")
+_POLL: Final = 0.005
+_QUICK_STOP: Final = 10.0
+_KILLED: Final = 10.0
+_LOG_CHECK: Final = 10.0
+_DEATHS: Final = 5
+_WITHIN: Final = 60.0
+_FIRST_PAUSE: Final = 0.1
+_PORT_TRIES: Final = 20
+_NO_SPACE: Final = "No space left on device"
+_CANNOT_BIND: Final = "could not bind"
+
+
+class ServerState(StrEnum):
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something the server's start, watch or stop did, for one line of output."""
+
+    name: str
+    detail: str
+    seconds: float
+
+
+Progress = Callable[[Step], None]
+
+
+def plan_parameters(config: Config, binaries: Binaries | None = None) -> list[Parameter]:
+    """Return the parameters an embedded server of this configuration gets, each with its reason. Starts nothing."""
+    found = binaries or locate_binaries(config[POSTGRES_BIN])
+    host = inspect_host(config.home, memory_mb=config[POSTGRES_MEMORY_MB])
+    features = Features(found.major, statements=found.has_library("pg_stat_statements"), jit=found.has_library("llvmjit"))
+    parameters = tune(host, features, max_connections=config[POSTGRES_MAX_CONNECTIONS])
+    extra = config[POSTGRES_EXTRA]
+    kept = [replace(one, value=str(extra[one.name]), reason="postgres.extra") if one.name in extra else one for one in parameters]
+    known = {one.name for one in parameters}
+    return kept + [Parameter(name, str(value), "postgres.extra") for name, value in extra.items() if name not in known]
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server of this home's own. Use as `async with EmbeddedPostgres(config) as server`.
+
+    Entering it returns when the server takes connections. While it runs, `state` says how it is, and `wait_failed` returns
+    when it died too often to be started again.
+    """
+
+    def __init__(self, config: Config, *, progress: Progress | None = None, lock: HomeLock | None = None) -> None:
+        self._config = config
+        self._progress = progress
+        self._lock = lock or HomeLock(config.home)
+        self._own_lock = lock is None
+        self._log = ServerLog(config.home / "logs" / "postgres.log")
+        self._stop_wanted = asyncio.Event()
+        self._failed: asyncio.Future[errors.PostgresError] = asyncio.get_running_loop().create_future()
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._cluster: Cluster | None = None
+        self._password = ""
+        self._port = 0
+        self._socket_directory = config.home / "run"
+        self.state = ServerState.STOPPED
+        self.error: errors.PostgresError | None = None
+        self.restarts = 0
+
+    async def __aenter__(self) -> "EmbeddedPostgres":
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    # What it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def conninfo(self) -> str:
+        """How to connect on this machine, over the unix socket. Holds the password."""
+        return self.connect_to(self._config[POSTGRES_DATABASE])
+
+    @property
+    def tcp_conninfo(self) -> str:
+        """The same over TCP on 127.0.0.1, for clients that cannot use a unix socket."""
+        return libpq.make_conninfo(self.conninfo, host=LOOPBACK)
+
+    def connect_to(self, database: str) -> str:
+        """Return how to connect to another database of this server."""
+        return libpq.make_conninfo(
+            "", host=str(self._socket_directory), port=self._port, user=SUPERUSER, password=self._password, dbname=database
+        )
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process number."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    @property
+    def cluster(self) -> Cluster:
+        """The data directory and binaries."""
+        if self._cluster is None:
+            raise errors.EmbeddedError("the embedded server was not started", hint="Use it as `async with EmbeddedPostgres(config)`.")
+        return self._cluster
+
+    async def wait_failed(self) -> errors.PostgresError:
+        """Return the error when the server is given up. Never returns while it runs."""
+        return await asyncio.shield(self._failed)
+
+    # Start and stop ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the server, from nothing if need be. Raises an `EmbeddedError` or `DiskFull`."""
+        self.state = ServerState.STARTING
+        home = self._config.home
+        try:
+            check_extra(self._config[POSTGRES_EXTRA])
+            prepare_home(home)
+            if self._own_lock:
+                self._lock.acquire()
+            await self._prepare()
+            await self._launch_on_a_port()
+            await self._ensure_contents()
+        except BaseException:
+            await self._end_process()
+            self._let_go(ServerState.STOPPED)
+            raise
+        self.state = ServerState.RUNNING
+        self._watcher = asyncio.create_task(self._watch(), name="postgres-watcher")
+
+    async def stop(self) -> None:
+        """Stop the server: cleanly, and when that takes too long quickly, which the next start recovers from."""
+        if self.state is ServerState.STOPPED:
+            return
+        self._stop_wanted.set()
+        started = monotonic()
+        if self._watcher is not None:
+            await self._watcher
+        running = self.pid is not None
+        self.state = ServerState.STOPPING
+        await self._end_process()
+        self._let_go(ServerState.STOPPED)
+        if running:
+            self._say("postgres", "stopped", started)
+
+    def _let_go(self, state: ServerState) -> None:
+        self._log.close()
+        if self._own_lock:
+            self._lock.release()
+        self._watcher = None
+        self._stop_wanted = asyncio.Event()
+        self.state = state
+
+    async def _prepare(self) -> None:
+        """Find or make the data directory and clear what an earlier run left."""
+        started = monotonic()
+        account = server_account(self._config[POSTGRES_RUN_AS])
+        cluster = find_cluster(
+            self._config.home, account, self._config[POSTGRES_BIN], lambda name, detail: self._say(name, detail, started)
+        )
+        self._socket_directory = choose_socket_directory(self._config.home, account)
+        password = read_password(self._config.home)
+        if password is None:
+            password = make_password(self._config.home)
+        self._password = password
+        self._log.open()
+        if cluster.data.exists() and any(cluster.data.iterdir()):
+            self._cluster = cluster
+            await self._clear_leftovers()
+        else:
+            self._cluster = await make_cluster(cluster, password)
+            self._say("initdb", f"PostgreSQL {cluster.binaries.version} data in {cluster.data}", started)
+
+    async def _clear_leftovers(self) -> None:
+        """Stop what still runs in the directory and remove a `postmaster.pid` that nothing stands behind.
+
+        PostgreSQL takes any live process with the number in that file for a running server, a zombie or a stranger that
+        got the number later included. Here the home's lock is held and no server works in the directory, so it can go.
+        """
+        cluster = self.cluster
+        started = monotonic()
+        left = list_servers(cluster.data)
+        if left:
+            pid, _ = read_pid_file(cluster)
+            main = [pid] if pid in left else []
+            send(main or left, signal.SIGINT if main else signal.SIGQUIT)
+            patience = self._config[POSTGRES_STOP_TIMEOUT].total_seconds() if main else _QUICK_STOP
+            await wait_gone(left, patience)
+            for number in (signal.SIGQUIT, signal.SIGKILL):
+                if left := list_servers(cluster.data):
+                    send(left, number)
+                    await wait_gone(left, _QUICK_STOP)
+            self._say("postgres", "stopped a server that an earlier run left behind", started)
+        if list_servers(cluster.data):
+            raise errors.StartFailed(
+                f"a server in {cluster.data} does not end", hint=f"End processes {list_servers(cluster.data)} by hand."
+            )
+        with contextlib.suppress(FileNotFoundError):
+            cluster.pid_file.unlink()
+        remove_stale_sockets(self._socket_directory)
+
+    async def _launch_on_a_port(self) -> None:
+        """Launch the server. A port that was picked, not wanted, gives way to the next when another program is faster."""
+        wanted, after = self._config[POSTGRES_PORT], 0
+        for _ in range(_PORT_TRIES):
+            self._port = choose_port(wanted, self.cluster.record.port, after=after)
+            try:
+                await self._launch()
+            except errors.StartFailed as error:
+                if _CANNOT_BIND not in error.log:
+                    raise
+                if wanted:
+                    raise errors.PortTaken(wanted) from error
+                after = self._port
+            else:
+                break
+        else:
+            raise errors.PortTaken(self._port)
+        record = replace(self.cluster.record, port=self._port)
+        if record != self.cluster.record:
+            record.write(self._config.home)
+            self._cluster = replace(self.cluster, record=record)
+
+    async def _launch(self) -> None:
+        """Launch the server once and wait until it takes connections."""
+        started = monotonic()
+        cluster = self.cluster
+        write_configuration(cluster, plan_parameters(self._config, cluster.binaries))
+        handle = self._log.open()
+        self._process = await asyncio.create_subprocess_exec(
+            str(cluster.binaries.tool("postgres")),
+            "-D",
+            str(cluster.data),
+            "-c",
+            f"listen_addresses={LOOPBACK}",
+            "-c",
+            f"port={self._port}",
+            "-c",
+            f"unix_socket_directories={_quote_directory(str(self._socket_directory))}",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            cwd="/",
+            env=ENVIRONMENT,
+            umask=0o077,
+            # A session of its own: Ctrl-C in a terminal must reach the node alone, which then stops the server last.
+            start_new_session=True,
+            # One prctl call; nothing that another thread's lock could stop.
+            preexec_fn=die_with_parent(signal.SIGINT),
+            **cluster.account.spawn_options,
+        )
+        await self._wait_ready(self._process, self._config[POSTGRES_START_TIMEOUT].total_seconds())
+        self._say("postgres", f"PostgreSQL {cluster.binaries.version} on {LOOPBACK}:{self._port}", started)
+
+    async def _wait_ready(self, process: asyncio.subprocess.Process, timeout: float) -> None:
+        ended = asyncio.ensure_future(process.wait())
+        deadline = monotonic() + timeout
+        try:
+            while monotonic() < deadline:
+                if read_pid_file(self.cluster) == (process.pid, "ready"):
+                    return
+                done, _ = await asyncio.wait({ended}, timeout=_POLL)
+                if done:
+                    raise self._start_error(f"PostgreSQL ended with status {process.returncode} instead of starting")
+        finally:
+            ended.cancel()
+        raise self._start_error(f"PostgreSQL did not start within {timeout:g} s (postgres.start_timeout)")
+
+    def _start_error(self, message: str) -> errors.PostgresError:
+        log = self._log.tail()
+        if _NO_SPACE in log:
+            return errors.DiskFull(f"PostgreSQL cannot start: no space left for {self.cluster.data}")
+        return errors.StartFailed(message, log=log)
+
+    async def _ensure_contents(self) -> None:
+        """Make the database and its statistics if they are not there. The first start may have ended before this."""
+        database = self._config[POSTGRES_DATABASE]
+        try:
+            async with await self._connect("postgres") as connection:
+                row = await (await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))).fetchone()
+                if row is None:
+                    await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+            if self.cluster.binaries.has_library("pg_stat_statements"):
+                async with await self._connect(database) as connection:
+                    await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        except psycopg.Error as error:
+            raise translate(error, sent=False) from error
+        if not self.cluster.record.ready:
+            record = replace(self.cluster.record, ready=True)
+            record.write(self._config.home)
+            self._cluster = replace(self.cluster, record=record)
+
+    async def _connect(self, database: str) -> psycopg.AsyncConnection[tuple[object, ...]]:
+        return await psycopg.AsyncConnection.connect(
+            self.connect_to(database), autocommit=True, application_name="chainstrata-start", options="-c client_min_messages=warning"
+        )
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        patience = self._config[POSTGRES_STOP_TIMEOUT].total_seconds()
+        for number, seconds in ((signal.SIGINT, patience), (signal.SIGQUIT, _QUICK_STOP), (signal.SIGKILL, _KILLED)):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            try:
+                async with asyncio.timeout(seconds):
+                    await process.wait()
+            except TimeoutError:
+                LOGGER.warning("postgres did not end within %g s of %s", seconds, number.name)
+            else:
+                return
+
+    # While it runs -----------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Start the server again when it dies, until it is to stop or dies too often."""
+        deaths: list[float] = []
+        while (process := self._process) is not None and not await self._ended_by_itself(process):
+            deaths = [moment for moment in deaths if monotonic() - moment < _WITHIN] + [monotonic()]
+            self.error = self._start_error(f"PostgreSQL died with status {process.returncode}")
+            self.state = ServerState.RESTARTING
+            self._say("postgres", f"died with status {process.returncode}, starting it again", monotonic())
+            if not await self._restart(deaths):
+                return
+            self.restarts += 1
+            self.error = None
+            self.state = ServerState.RUNNING
+
+    async def _ended_by_itself(self, process: asyncio.subprocess.Process) -> bool:
+        """Wait until the server has died (False) or is to stop (True). Keeps its log small meanwhile."""
+        died = asyncio.ensure_future(process.wait())
+        stop = asyncio.ensure_future(self._stop_wanted.wait())
+        try:
+            while not (died.done() or stop.done()):
+                await asyncio.wait({died, stop}, timeout=_LOG_CHECK, return_when=asyncio.FIRST_COMPLETED)
+                self._log.rotate()
+            return stop.done()
+        finally:
+            died.cancel()
+            stop.cancel()
+
+    async def _restart(self, deaths: list[float]) -> bool:
+        """Start the server again, at once the first time, then after growing pauses. False: it is to stop, or is given up."""
+        while len(deaths) <= _DEATHS:
+            pause = min(_FIRST_PAUSE * 4 ** (len(deaths) - 2), _WITHIN / _DEATHS) if len(deaths) > 1 else 0.0
+            if await happened(self._stop_wanted, pause):
+                return False
+            try:
+                await self._clear_leftovers()
+                await self._launch()
+            except (errors.EmbeddedError, errors.DiskFull) as error:
+                self.error = error
+                deaths.append(monotonic())
+            else:
+                return True
+        self._give_up(deaths)
+        return False
+
+    def _give_up(self, deaths: list[float]) -> None:
+        cause = self.error.message if self.error is not None else "unknown"
+        self.error = errors.RestartLimit(len(deaths), monotonic() - deaths[0], cause=cause)
+        self.state = ServerState.FAILED
+        self._say("postgres", self.error.message, deaths[0])
+        self._failed.set_result(self.error)
+
+    def _say(self, name: str, detail: str, since: float) -> None:
+        step = Step(name, detail, monotonic() - since)
+        LOGGER.info("%s: %s (%.3f s)", step.name, step.detail, step.seconds)
+        if self._progress is not None:
+            self._progress(step)
+
+
+def _quote_directory(path: str) -> str:
+    # A list of directories: quoted, so that spaces and commas stay part of the one.
+    return '"' + path.replace('"', '""') + '"'
