@@ -1,0 +1,193 @@
+"""One connection taken from the pool: statements, transactions, streams and COPY, timed and with our errors."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any, TypeVar, overload
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg.pq import TransactionStatus
+from psycopg.rows import AsyncRowFactory, tuple_row
+
+from chainstrata.engines.postgres.errors import PlanChanged, PostgresError
+from chainstrata.engines.postgres.metrics import PoolMetrics
+from chainstrata.engines.postgres.pool import Driver
+from chainstrata.engines.postgres.slowlog import log_slow
+from chainstrata.engines.postgres.statements import Params, Statement, StatementCache
+from chainstrata.engines.postgres.translate import is_stale_plan, translate
+
+T = TypeVar("T")
+
+
+class Connection:
+    """A connection in use. `driver` is psycopg's own, for what this class does not offer."""
+
+    __slots__ = ("_cache", "_metrics", "_pool_name", "_slow", "driver")
+
+    def __init__(self, driver: Driver, cache: StatementCache, metrics: PoolMetrics, slow: float, pool_name: str) -> None:
+        self.driver = driver
+        self._cache = cache
+        self._metrics = metrics
+        self._slow = slow
+        self._pool_name = pool_name
+
+    @overload
+    async def fetch_all(self, statement: Statement, params: Params = None) -> list[Any]: ...
+    @overload
+    async def fetch_all(self, statement: Statement, params: Params = None, *, row_factory: AsyncRowFactory[T] | None) -> list[T]: ...
+    async def fetch_all(self, statement: Statement, params: Params = None, *, row_factory: AsyncRowFactory[Any] | None = None) -> list[Any]:
+        """Return all rows, as named tuples unless told otherwise."""
+        cursor = await self._execute(statement, params, row_factory)
+        try:
+            return await cursor.fetchall()
+        except psycopg.Error as error:
+            raise self._failed(error, None, "", None) from error
+
+    @overload
+    async def fetch_one(self, statement: Statement, params: Params = None) -> Any: ...
+    @overload
+    async def fetch_one(self, statement: Statement, params: Params = None, *, row_factory: AsyncRowFactory[T] | None) -> T | None: ...
+    async def fetch_one(self, statement: Statement, params: Params = None, *, row_factory: AsyncRowFactory[Any] | None = None) -> Any:
+        """Return the first row, or None."""
+        cursor = await self._execute(statement, params, row_factory)
+        try:
+            return await cursor.fetchone()
+        except psycopg.Error as error:
+            raise self._failed(error, None, "", None) from error
+
+    async def fetch_value(self, statement: Statement, params: Params = None) -> Any:
+        """Return the first column of the first row, or None."""
+        row = await self.fetch_one(statement, params, row_factory=tuple_row)
+        return None if row is None else row[0]
+
+    async def execute(self, statement: Statement, params: Params = None) -> int:
+        """Run a statement and return how many rows it touched."""
+        return (await self._execute(statement, params, None)).rowcount
+
+    async def execute_many(self, statement: Statement, params: Iterable[Params]) -> int:
+        """Run a statement once for each set of parameters, in one go, and return how many rows it touched."""
+        text: Any = None
+        prepared: list[Any] = []
+        for one in params:
+            text, values, _ = self._cache.prepare(statement, one)
+            prepared.append(values)
+        if not prepared:
+            return 0
+        cursor = self.driver.cursor()
+        started = perf_counter()
+        try:
+            await cursor.executemany(text, prepared)
+        except psycopg.Error as error:
+            raise self._failed(error, statement, text, started) from error
+        self._done(statement, text, started)
+        return cursor.rowcount
+
+    @asynccontextmanager
+    async def stream(
+        self, statement: Statement, params: Params = None, *, batch: int = 1000, row_factory: AsyncRowFactory[Any] | None = None
+    ) -> AsyncIterator[AsyncIterator[Any]]:
+        """Rows one by one from a server-side cursor, `batch` at a time in memory. Needs an open transaction."""
+        text, values, rows = self._cache.prepare(statement, params)
+        factory = rows.using(row_factory) if rows and row_factory else row_factory or rows or self.driver.row_factory
+        cursor = self.driver.cursor("chainstrata_stream", row_factory=factory)
+        cursor.itersize = batch
+        started = perf_counter()
+        try:
+            async with cursor:
+                await cursor.execute(text, values)
+                self._done(statement, text, started)
+                yield cursor
+        except psycopg.Error as error:
+            raise self._failed(error, statement, text, started) from error
+
+    @asynccontextmanager
+    async def copy(self, statement: Statement, params: Params = None) -> AsyncIterator[psycopg.AsyncCopy]:
+        """COPY in or out: `async with connection.copy("COPY t FROM STDIN") as copy: await copy.write(...)`."""
+        text, values, _ = self._cache.prepare(statement, params)
+        started = perf_counter()
+        try:
+            async with self.driver.cursor().copy(text, values) as copy:
+                yield copy
+        except psycopg.Error as error:
+            raise self._failed(error, statement, text, started) from error
+        # How long a COPY takes is its caller's pace, so it never counts as slow.
+        self._metrics.queries += 1
+
+    @asynccontextmanager
+    async def begin(self, *, isolation: IsolationLevel | None = None, read_only: bool = False) -> AsyncIterator[None]:
+        """A transaction on this connection. `Database.transaction` is the usual way."""
+        driver = self.driver
+        try:
+            if isolation is not None:
+                await driver.set_isolation_level(isolation)
+            if read_only:
+                await driver.set_read_only(True)
+            try:
+                async with driver.transaction():
+                    yield
+            except PlanChanged:
+                await self._forget_prepared()
+                raise
+            finally:
+                if isolation is not None:
+                    await driver.set_isolation_level(None)
+                if read_only:
+                    await driver.set_read_only(None)
+        except psycopg.Error as error:
+            raise self._failed(error, None, "COMMIT", None) from error
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part of the open transaction that may fail alone: it is undone when the block raises."""
+        try:
+            async with self.driver.transaction():
+                yield
+        except psycopg.Error as error:
+            raise self._failed(error, None, "SAVEPOINT", None) from error
+
+    async def _execute(self, statement: Statement, params: Params, row_factory: AsyncRowFactory[Any] | None) -> psycopg.AsyncCursor[Any]:
+        text, values, rows = self._cache.prepare(statement, params)
+        if rows is not None:
+            row_factory = rows if row_factory is None else rows.using(row_factory)
+        cursor = self.driver.cursor() if row_factory is None else self.driver.cursor(row_factory=row_factory)
+        started = perf_counter()
+        try:
+            await cursor.execute(text, values)
+        except psycopg.Error as error:
+            if not (is_stale_plan(error) and self.driver.pgconn.transaction_status == TransactionStatus.IDLE):
+                raise self._failed(error, statement, text, started) from error
+            cursor = await self._execute_afresh(cursor, statement, text, values, started)
+        self._done(statement, text, started)
+        return cursor
+
+    async def _execute_afresh(
+        self, cursor: psycopg.AsyncCursor[Any], statement: Statement, text: Any, values: Params, started: float
+    ) -> psycopg.AsyncCursor[Any]:
+        """Forget the prepared statements, because a table changed under one, and run it again: it had not started."""
+        try:
+            await self._forget_prepared()
+            return await cursor.execute(text, values)
+        except psycopg.Error as error:
+            raise self._failed(error, statement, text, started) from error
+
+    async def _forget_prepared(self) -> None:
+        # The driver watches for this very statement and empties its own list too.
+        await self.driver.execute("DEALLOCATE ALL")
+
+    def _done(self, statement: Statement, text: Any, started: float) -> None:
+        seconds = perf_counter() - started
+        metrics = self._metrics
+        metrics.queries += 1
+        metrics.query_seconds += seconds
+        if seconds >= self._slow:
+            metrics.slow_queries += 1
+            log_slow(statement, text, seconds, pool=self._pool_name)
+
+    def _failed(self, error: psycopg.Error, statement: Statement | None, text: Any, started: float | None) -> PostgresError:
+        translated = translate(error)
+        self._metrics.errors[translated.code] += 1
+        if statement is not None and started is not None and (seconds := perf_counter() - started) >= self._slow:
+            self._metrics.slow_queries += 1
+            log_slow(statement, text, seconds, pool=self._pool_name, failed=translated.code)
+        return translated

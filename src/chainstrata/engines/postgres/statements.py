@@ -1,0 +1,185 @@
+"""What can be run, and how it becomes SQL text with parameters.
+
+A statement is a named `Query`, a SQLAlchemy Core statement, or a `psycopg.sql` composition. Core statements compile once:
+the same object is found by identity, an equal one by its structure, so only the first use pays. Values never become part of
+the text, and every column type's own conversions run in both directions, so numbers and times stay exact.
+"""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import AsyncRowFactory, namedtuple_row
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.dialects.postgresql import psycopg as sa_psycopg
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.types import TypeEngine
+
+from chainstrata.engines.postgres.errors import StatementError
+from chainstrata.engines.postgres.queries import Query
+
+Statement: TypeAlias = Query | ClauseElement | sql.Composable | LiteralString
+Params: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
+Processor: TypeAlias = Callable[[Any], Any]
+
+# The compiler's and the types' only view of the server; it never connects.
+DIALECT: Final = sa_psycopg.dialect(dbapi=psycopg)  # type: ignore[no-untyped-call]
+_KEPT: Final = 1000
+
+
+class Ready(NamedTuple):
+    """A statement as the driver takes it. `rows` is set where columns have conversions of their own."""
+
+    text: Any
+    params: Params
+    rows: "TypedRows | None"
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    compiler: SQLCompiler
+    text: str
+    processors: tuple[tuple[str, Processor], ...]
+    rows: "TypedRows | None"
+
+    def ready(self, params: Mapping[str, Any] | None, extracted: Sequence[BindParameter[Any]] | None) -> Ready:
+        values = self.compiler.construct_params(params, extracted)
+        for name, process in self.processors:
+            values[name] = process(values[name])
+        return Ready(self.text, values, self.rows)
+
+
+class _Known(NamedTuple):
+    reference: "weakref.ref[ClauseElement]"
+    compiled: _Compiled
+    extracted: Sequence[BindParameter[Any]] | None
+
+
+class StatementCache:
+    """Compiled statements, by identity and by structure."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[tuple[int, tuple[str, ...]], _Known] = {}
+        self._by_structure: dict[Any, _Compiled] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_structure)
+
+    def prepare(self, statement: Statement, params: Params = None) -> Ready:
+        """Return the statement as the driver takes it; raise `StatementError` if it cannot be one."""
+        if isinstance(statement, Query):
+            return Ready(statement.sql, params, None)
+        if isinstance(statement, ClauseElement):
+            return self._prepare_core(statement, params)
+        return Ready(statement, params, None)
+
+    def _prepare_core(self, statement: ClauseElement, params: Params) -> Ready:
+        if params is not None and not isinstance(params, Mapping):
+            raise StatementError("a Core statement takes its parameters by name", hint="Pass a mapping of parameter names to values.")
+        # An INSERT or UPDATE takes the names of its columns from the parameters, so they are part of what it is.
+        columns = tuple(params) if params and isinstance(statement, UpdateBase) else ()
+        key = (id(statement), columns)
+        known = self._by_identity.get(key)
+        if known is None or known.reference() is not statement:
+            known = self._learn(statement, columns, key)
+        try:
+            return known.compiled.ready(params, known.extracted)
+        except sa_exc.InvalidRequestError as error:
+            raise StatementError(str(error.args[0]), hint="Pass every parameter the statement names.") from error
+
+    def _learn(self, statement: ClauseElement, columns: tuple[str, ...], key: tuple[int, tuple[str, ...]]) -> _Known:
+        # The key SQLAlchemy's own engine caches by; there is no public name for it, and its documentation speaks of this one.
+        structure = statement._generate_cache_key()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        compiled = None if structure is None else self._by_structure.get((structure.key, columns))
+        if compiled is None:
+            compiled = compile_core(statement, columns, structure)
+            if structure is not None and not compiled.compiler.post_compile_params:
+                _keep(self._by_structure, (structure.key, columns), compiled)
+        if compiled.compiler.post_compile_params:
+            return _Known(weakref.ref(statement), compiled, None)
+        identity = self._by_identity
+        reference = weakref.ref(statement, lambda _: identity.pop(key, None))
+        known = _Known(reference, compiled, None if structure is None else structure.bindparams)
+        _keep(identity, key, known)
+        return known
+
+
+def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:
+    while len(cache) >= _KEPT:
+        cache.pop(next(iter(cache)))
+    cache[key] = value
+
+
+def compile_core(statement: ClauseElement, columns: tuple[str, ...] = (), structure: Any = None) -> _Compiled:
+    """Compile a Core statement for the driver."""
+    names = list(columns) if columns else None
+    try:
+        compiler = DIALECT.statement_compiler(DIALECT, statement, cache_key=structure, column_keys=names)
+        if compiler.post_compile_params:
+            # The length of an IN list is part of the text: such a statement compiles each time. `= ANY(:list)` does not.
+            compiler = DIALECT.statement_compiler(DIALECT, statement, column_keys=names, compile_kwargs={"render_postcompile": True})
+    except sa_exc.CompileError as error:
+        raise StatementError(f"statement does not compile: {error}") from error
+    if compiler.insert_prefetch or compiler.update_prefetch:
+        column = next(iter((*compiler.insert_prefetch, *compiler.update_prefetch)))
+        raise StatementError(f"column {column} has a default made in Python", hint="Use server_default; Python-side defaults are not run.")
+    return _Compiled(compiler, str(compiler), _bind_processors(compiler), _typed_rows(statement))
+
+
+def _bind_processors(compiler: SQLCompiler) -> tuple[tuple[str, Processor], ...]:
+    found: list[tuple[str, Processor]] = []
+    for parameter, name in compiler.bind_names.items():
+        process = parameter.type.dialect_impl(DIALECT).bind_processor(DIALECT)
+        if process is not None:
+            found.append((compiler.escaped_bind_names.get(name, name), process))
+    return tuple(found)
+
+
+def _typed_rows(statement: ClauseElement) -> "TypedRows | None":
+    columns = getattr(statement, "exported_columns", None)
+    if columns is None:
+        return None
+    types: list[TypeEngine[Any]] = [column.type.dialect_impl(DIALECT) for column in columns]
+    if all(type(kind).result_processor is TypeEngine.result_processor for kind in types):
+        return None
+    return TypedRows(types)
+
+
+class TypedRows:
+    """A row factory that runs the column types' own conversions, then makes the row."""
+
+    def __init__(self, types: Sequence[TypeEngine[Any]], make: AsyncRowFactory[Any] = namedtuple_row) -> None:
+        self._types = types
+        self._make = make
+        # Which conversion a type wants may hang on what the server sends, so they are looked up with the result at hand.
+        self._processors: dict[tuple[int, ...], list[Processor | None] | None] = {}
+
+    def using(self, make: AsyncRowFactory[Any]) -> "TypedRows":
+        return TypedRows(self._types, make)
+
+    def __call__(self, cursor: psycopg.AsyncCursor[Any]) -> Callable[[Sequence[Any]], Any]:
+        make = self._make(cursor)
+        described = cursor.description
+        if described is None:
+            return make
+        codes = tuple(column.type_code for column in described)
+        if codes not in self._processors:
+            self._processors[codes] = self._look_up(codes)
+        processors = self._processors[codes]
+        if processors is None:
+            return make
+        return lambda values: make([process(value) if process else value for process, value in zip(processors, values, strict=True)])
+
+    def _look_up(self, codes: tuple[int, ...]) -> list[Processor | None] | None:
+        if len(codes) != len(self._types):
+            raise StatementError(
+                f"the result has {len(codes)} columns, the statement declares {len(self._types)}",
+                hint="Name raw text in a select with literal_column(), so that its type is known.",
+            )
+        found: list[Processor | None] = [kind.result_processor(DIALECT, code) for kind, code in zip(self._types, codes, strict=True)]
+        return found if any(found) else None
