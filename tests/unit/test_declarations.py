@@ -311,3 +311,25 @@ def test_the_index_of_a_materialized_view_is_an_object_of_its_own() -> None:
     assert (made.doc, made.sql) == ("Refreshed while it is read.", "CREATE UNIQUE INDEX mv_day_key ON prices.mv_day (day);")
     with pytest.raises(DeclarationError, match="must name its table with the schema"):
         parse_sql_object(text.replace("prices.", ""), "prices", "mv_day_key.sql")
+
+
+def test_a_sql_file_is_its_name_its_meaning_and_one_statement() -> None:
+    parsed = parse_sql_object(
+        "-- twice\n-- Doubles a number,\n-- exactly.\n-- requires: once, half\nCREATE FUNCTION a.twice()\n-- no\nX", "a", "twice.sql"
+    )
+    assert (parsed.full_name, parsed.kind, parsed.requires) == ("a.twice", SqlKind.FUNCTION, ("once", "half"))
+    assert parsed.doc == "Doubles a number, exactly."
+    assert parsed.sql == "CREATE FUNCTION a.twice()\n-- no\nX"
+
+
+def test_a_trigger_says_which_table_it_is_on() -> None:
+    parsed = parse_sql_object("-- t\n-- Why.\nCREATE TRIGGER t\nAFTER INSERT ON a.b FOR EACH ROW", "a", "t.sql")
+    assert (parsed.kind, parsed.table) == (SqlKind.TRIGGER, "a.b")
+    with pytest.raises(DeclarationError, match=r"a: t\.sql: must name its table with the schema"):
+        parse_sql_object("-- t\n-- Why.\nCREATE TRIGGER t AFTER INSERT ON b FOR EACH ROW", "a", "t.sql")
+
+
+@pytest.mark.parametrize("text", ["CREATE VIEW a.t", "-- u\n-- Why.\nCREATE VIEW a.t", "-- t\nCREATE VIEW a.t", "-- t\n-- Why.\nSELECT 1"])
+def test_a_sql_file_without_name_meaning_or_create_is_refused(text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"a: t\.sql: must open with"):
+        parse_sql_object(text, "a", "t.sql")

@@ -10,7 +10,9 @@ MODULE_LINES = 500
 FUNCTION_LINES = 50
 
 # Larger, each for a reason. An entry that is no longer needed fails, so the list only holds what is true.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "src/chainstrata/packs/validators/tables.py": "declarations of nine tables, to be read beside each other",
+}
 
 
 def measure() -> Iterator[tuple[str, int, int]]:

@@ -217,7 +217,7 @@ def _measure(dataset: Dataset, rollup: Rollup, measure: Measure) -> Problems:
             f"{measure.column} already covers {rolling} at every row, so its sum means nothing",
             hint="Keep its last value: last(…).",
         )
-    numeric = isinstance(column.type, sa.Numeric | sa.Integer) or isinstance(getattr(column.type, "data_type", None), sa.Numeric)
+    numeric = isinstance(column.type, sa.Numeric | sa.Float | sa.Integer) or isinstance(getattr(column.type, "data_type", None), sa.Numeric)
     needs_number = measure.kind in (Kind.TOTAL, Kind.MEAN, Kind.WEIGHTED_MEAN, Kind.PERCENTILES)
     if needs_number and not numeric:
         yield DeclarationError(dataset.full_name, field, f"{measure.column} is {column.type!r}, not a number")
