@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from chainstrata.engines.postgres.connection import Connection
 from chainstrata.engines.postgres.database import Database
 from chainstrata.engines.postgres.errors import DeadlockDetected, LockNotAvailable, PostgresError
+from chainstrata.engines.postgres.waiting import happened
 
 T = TypeVar("T")
 _PACE: Final = 0.1
@@ -102,8 +103,4 @@ async def set_lock_timeout(connection: Connection, seconds: float, *, local: boo
 
 async def pause(seconds: float) -> None:
     """Let time pass between two tries. Cancelling the task ends it at once."""
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
-    except TimeoutError:
-        return
+    await happened(asyncio.Event(), seconds)
