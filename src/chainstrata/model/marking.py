@@ -2,8 +2,8 @@
 
 Every source with roll-ups has a table `<source>__dirty`. A writer adds to it, in its own transaction, the key and time
 range it touched; a NULL key means every key. Ingest does so itself; anyone who writes SQL is covered by a statement
-trigger with transition tables. Every roll-up that outlives its source has a table `<roll-up>__carried` with what the
-rows that left had contributed to buckets that are not whole without them.
+trigger with transition tables. Every roll-up has a table `<roll-up>__carried` with what rows that left had given to
+buckets that are not whole without them, and what came too late to be a row.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.model.dataset import Dataset
 from chainstrata.model.interval import ORIGIN, Interval
-from chainstrata.model.lifecycle import Late
 from chainstrata.model.rollup import Rollup, bookkeeping, measure_columns
 
 INTERNAL = {"internal": True}
@@ -37,11 +36,6 @@ def marked_keys(rollups: Sequence[Rollup]) -> tuple[str, ...]:
 def marked_width(rollups: Sequence[Rollup]) -> Interval:
     """Return the width a mark is rounded to: the finest bucket."""
     return min(rollup.every for rollup in rollups)
-
-
-def carries(rollup: Rollup) -> bool:
-    """Whether a roll-up takes in rows whose source is gone."""
-    return rollup.incremental or rollup.late is Late.MERGE
 
 
 def dirty_table(source: sa.Table, rollups: Sequence[Rollup], metadata: sa.MetaData) -> sa.Table:

@@ -27,7 +27,6 @@ from chainstrata.model.columns import SYSTEM_SCHEMA
 from chainstrata.model.dataset import Dataset
 from chainstrata.model.marking import (
     carried_table,
-    carries,
     children,
     dirty_table,
     mark_name,
@@ -98,8 +97,7 @@ class Pack:
             if f"{dataset.schema}.{rollup_table_name(rollup, dataset.table)}" in tables:
                 return
             table = sources[rollup.name] = rollup_table(rollup, dataset.table, self.metadata)
-            if carries(rollup):
-                carried_table(rollup, table, dataset.table, self.metadata)
+            carried_table(rollup, table, dataset.table, self.metadata)
         for name, source in sources.items():
             folded = children(dataset, name)
             if folded and f"{dataset.schema}.{source.name}__dirty" not in tables:

@@ -1,0 +1,232 @@
+"""The SQL that folds rows into buckets, composed from declarations.
+
+Every relation here has one layout: key columns, bucket, `samples`, `first_at` and `last_at` where order matters, then the
+stored components. Raw rows and roll-ups are both folded into it, and relations of it merge into it; so one form serves the
+refresh, the reader, the check and what is carried over.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from psycopg import sql
+
+from chainstrata.model.marking import floor_sql, identifier, next_sql
+from chainstrata.model.rollup import FIRST_AT, LAST_AT, SAMPLES, Component, Fold, Measure, component_type, condition_text
+from chainstrata.rollups.model import Level, Source
+
+COMMA = sql.SQL(", ")
+AND = sql.SQL(" AND ")
+_ORDERED = (Fold.FIRST, Fold.LAST)
+_MERGES = {
+    Fold.MIN: sql.SQL("min({})"),
+    Fold.MAX: sql.SQL("max({})"),
+    Fold.SUM: sql.SQL("sum({})"),
+    Fold.COUNT: sql.SQL("sum({})::bigint"),
+    Fold.WEIGHTED_SUM: sql.SQL("sum({})"),
+    Fold.WEIGHT: sql.SQL("sum({})"),
+    Fold.DISTINCT_SKETCH: sql.SQL("strata.merge_registers(array_agg({}))"),
+    Fold.QUANTILE_SKETCH: sql.SQL("strata.merge_counts(array_agg({}))"),
+}
+
+
+def raw_sql(text: str) -> sql.SQL:
+    """Return SQL that a declaration wrote: a condition or a formula."""
+    return sql.SQL(text)  # pyright: ignore[reportArgumentType]  # the declaration's own text, never a user's
+
+
+def names(columns: Iterable[str], alias: str = "") -> sql.Composed:
+    """Return column names as a list, with an alias before each."""
+    return COMMA.join(column(name, alias) for name in columns)
+
+
+def column(name: str, alias: str = "") -> sql.Identifier:
+    return sql.Identifier(alias, name) if alias else sql.Identifier(name)
+
+
+def same(columns: Sequence[str], left: str, right: str) -> sql.Composed:
+    """Return the condition that two aliases agree in columns."""
+    return (
+        AND.join(sql.SQL("{} = {}").format(column(name, left), column(name, right)) for name in columns)
+        if columns
+        else sql.SQL("true").format()
+    )
+
+
+def layout(level: Level) -> list[str]:
+    """Return the columns of every relation that folds into a level, in order."""
+    order = [FIRST_AT, LAST_AT] if level.rollup.needs_order else []
+    return [*level.rollup.by, level.rollup.bucket, SAMPLES, *order, *(part.name for part in level.rollup.components)]
+
+
+def _parts(level: Level) -> list[tuple[Measure, Component]]:
+    return [(measure, part) for measure in level.rollup.measures for part in measure.components]
+
+
+def scan(
+    source: Source, level: Level, lo: sql.Composable, hi: sql.Composable, *more: sql.Composable, table: sql.Composable | None = None
+) -> sql.Composed:
+    """Return a subquery of the source's rows from `lo` to `hi` that the level folds. `table` takes the place of its own."""
+    conditions: list[sql.Composable] = [
+        sql.SQL("{} >= {}").format(column(source.time), lo),
+        sql.SQL("{} < {}").format(column(source.time), hi),
+        *more,
+    ]
+    if level.rollup.where is not None and source.level is None:
+        conditions.append(sql.SQL("({})").format(raw_sql(condition_text(level.rollup.where))))
+    return sql.SQL("(SELECT * FROM {} WHERE {})").format(table or identifier(source.table), AND.join(conditions))
+
+
+def fold(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
+    """Return a query that folds a subquery of the source's rows into the level's layout."""
+    if level.rollup.needs_order and level.rollup.by and set(level.rollup.by) == set(source.key):
+        return _fold_and_join(source, level, rows)
+    return _fold_sorted(source, level, rows)
+
+
+def _fold_and_join(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
+    """Fold, then fetch the first and last row of each bucket by its key: no sort, and one look-up for all their columns."""
+    by, bucket = level.rollup.by, level.rollup.bucket
+    figures = [
+        sql.SQL("{} AS {}").format(_aggregate(source, level, m, p), column(p.name)) for m, p in _parts(level) if p.fold not in _ORDERED
+    ]
+    picked = {Fold.FIRST: "f", Fold.LAST: "l"}
+    chosen = [
+        sql.SQL("{} AS {}").format(column(_origin(source, part), picked[part.fold]), column(part.name))
+        if part.fold in _ORDERED
+        else column(part.name, "a")
+        for _, part in _parts(level)
+    ]
+    start = floor_sql(level.rollup.every, column(source.time, "r"))
+    return sql.SQL(
+        "SELECT {keys}, a.{bucket}, a.samples, a.first_at, a.last_at, {chosen} FROM ("
+        "SELECT {own}, {start} AS {bucket}, {samples} AS samples, {first} AS first_at, {last} AS last_at,"
+        " min(r.{time}) AS first_row, max(r.{time}) AS last_row{figures} FROM {rows} AS r GROUP BY {own}, {start}) AS a"
+        " JOIN {rows} AS f ON {f_key} AND f.{time} = a.first_row JOIN {rows} AS l ON {l_key} AND l.{time} = a.last_row"
+    ).format(
+        keys=names(by, "a"),
+        bucket=column(bucket),
+        chosen=COMMA.join(chosen),
+        own=names(by, "r"),
+        start=start,
+        samples=_samples(source),
+        first=_first_at(source),
+        last=_last_at(source),
+        time=column(source.time),
+        figures=sql.SQL("").join(sql.SQL(", {}").format(figure) for figure in figures),
+        rows=rows,
+        f_key=same(by, "f", "a"),
+        l_key=same(by, "l", "a"),
+    )
+
+
+def _fold_sorted(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
+    start = floor_sql(level.rollup.every, column(source.time, "r"))
+    order = [sql.SQL("{}, {}").format(_first_at(source), _last_at(source))] if level.rollup.needs_order else []
+    values = [_aggregate(source, level, measure, part) for measure, part in _parts(level)]
+    listed = [_samples(source), *order, *values]
+    # Without a key there is one bucket per time, and none at all without rows.
+    group = names(level.rollup.by, "r") + sql.SQL(", ") + start if level.rollup.by else start
+    columns = COMMA.join([*(column(name, "r") for name in level.rollup.by), start])
+    aliases = layout(level)
+    inner = sql.SQL("SELECT {}, {} FROM {} AS r GROUP BY {}").format(columns, COMMA.join(listed), rows, group)
+    return sql.SQL("SELECT * FROM ({}) AS folded ({})").format(inner, names(aliases))
+
+
+def _samples(source: Source) -> sql.Composable:
+    return sql.SQL("sum(r.samples)::bigint") if source.level else sql.SQL("count(*)")
+
+
+def _first_at(source: Source) -> sql.Composable:
+    return sql.SQL("min(r.first_at)") if source.level else sql.SQL("min({})").format(column(source.time, "r"))
+
+
+def _last_at(source: Source) -> sql.Composable:
+    return sql.SQL("max(r.last_at)") if source.level else sql.SQL("max({})").format(column(source.time, "r"))
+
+
+def _origin(source: Source, part: Component) -> str:
+    return part.name if source.level else part.column
+
+
+def _aggregate(source: Source, level: Level, measure: Measure, part: Component) -> sql.Composable:
+    """Return the aggregate that makes a component from rows of the source under the alias `r`."""
+    if part.fold in _ORDERED:
+        return _picked(source, part)
+    if source.level:
+        return _cast(level, part, _MERGES[part.fold].format(column(part.name, "r")))
+    value = column(part.column, "r") if part.column else sql.SQL("*")
+    formed = {
+        Fold.MIN: sql.SQL("min({})"),
+        Fold.MAX: sql.SQL("max({})"),
+        Fold.SUM: sql.SQL("sum({})"),
+        Fold.COUNT: sql.SQL("count({})"),
+        Fold.DISTINCT_SKETCH: sql.SQL("array_agg(strata.distinct_key(({})::text))"),
+        Fold.QUANTILE_SKETCH: sql.SQL("array_agg(strata.quantile_key(({})::double precision))"),
+    }
+    filters: list[sql.Composable] = [raw_sql(condition_text(measure.where))] if measure.where is not None else []
+    if part.fold is Fold.WEIGHTED_SUM:
+        made = sql.SQL("sum({} * {})").format(value, column(part.weight, "r"))
+    elif part.fold is Fold.WEIGHT:
+        made = sql.SQL("sum({})").format(column(part.weight, "r"))
+        filters.append(sql.SQL("{} IS NOT NULL").format(value))
+    else:
+        made = formed[part.fold].format(value)
+    if filters:
+        made = sql.SQL("{} FILTER (WHERE {})").format(made, AND.join(sql.SQL("({})").format(one) for one in filters))
+    sketches = {Fold.DISTINCT_SKETCH: sql.SQL("strata.sketch_registers({})"), Fold.QUANTILE_SKETCH: sql.SQL("strata.sketch_counts({})")}
+    return sketches[part.fold].format(made) if part.fold in sketches else _cast(level, part, made)
+
+
+def _cast(level: Level, part: Component, made: sql.Composed) -> sql.Composed:
+    """Sums change type (bigint to numeric); a relation of the layout has the types of the table."""
+    if part.fold not in (Fold.SUM, Fold.WEIGHTED_SUM, Fold.WEIGHT):
+        return made
+    kind = component_type(part, level.dataset.table)
+    return sql.SQL("({})::double precision").format(made) if isinstance(kind, sa.Float) else sql.SQL("({})::numeric").format(made)
+
+
+def _picked(source: Source, part: Component) -> sql.Composed:
+    """First or last value by sorting, for keys under which rows share a time; ties go by the rest of the row's key."""
+    last = part.fold is Fold.LAST
+    time = LAST_AT if last else FIRST_AT
+    columns = [time if source.level else source.time, *source.key]
+    order = COMMA.join(sql.SQL("{} DESC" if last else "{}").format(column(name, "r")) for name in columns)
+    return sql.SQL("(array_agg({} ORDER BY {}))[1]").format(column(_origin(source, part), "r"), order)
+
+
+def fold_pairs(source: Source, level: Level, floor: sql.Composable, table: sql.Composable | None = None) -> sql.Composed:
+    """Return a query that folds the buckets named by the relation `pairs` (key, lo, hi), each by a look-up of its key.
+
+    `table` takes the place of the source's own, in the same shape.
+    """
+    conditions = [
+        same(level.rollup.by, "t", "pairs"),
+        sql.SQL("t.{time} >= greatest(pairs.lo, {floor}) AND t.{time} < pairs.hi").format(time=column(source.time), floor=floor),
+    ]
+    if level.rollup.where is not None and source.level is None:
+        conditions.append(sql.SQL("({})").format(raw_sql(condition_text(level.rollup.where))))
+    # OFFSET keeps the planner from turning the look-ups into one pass over everything.
+    rows = sql.SQL("(SELECT * FROM {} AS t WHERE {} OFFSET 0)").format(table or identifier(source.table), AND.join(conditions))
+    return sql.SQL("SELECT folded.* FROM pairs CROSS JOIN LATERAL ({}) AS folded").format(_fold_sorted(source, level, rows))
+
+
+def merge(level: Level, *relations: sql.Composable) -> sql.Composed:
+    """Return a query that merges relations of the level's layout into one."""
+    columns = layout(level)
+    union = sql.SQL(" UNION ALL ").join(sql.SQL("SELECT {} FROM {}").format(names(columns), relation) for relation in relations)
+    values: list[sql.Composable] = [sql.SQL("sum(m.samples)::bigint")]
+    if level.rollup.needs_order:
+        values += [sql.SQL("min(m.first_at)"), sql.SQL("max(m.last_at)")]
+    for _, part in _parts(level):
+        if part.fold in _ORDERED:
+            order = sql.SQL("m.last_at DESC, m.first_at DESC") if part.fold is Fold.LAST else sql.SQL("m.first_at, m.last_at")
+            values.append(sql.SQL("(array_agg({} ORDER BY {}))[1]").format(column(part.name, "m"), order))
+        else:
+            values.append(_cast(level, part, _MERGES[part.fold].format(column(part.name, "m"))))
+    keys = names([*level.rollup.by, level.rollup.bucket], "m")
+    inner = sql.SQL("SELECT {}, {} FROM ({}) AS m GROUP BY {}").format(keys, COMMA.join(values), union, keys)
+    return sql.SQL("SELECT * FROM ({}) AS merged ({})").format(inner, names(columns))
+
+
+def bucket_end(level: Level, start: sql.Composable) -> sql.Composed:
+    return next_sql(level.rollup.every, start)

@@ -1,0 +1,203 @@
+"""Queries that read roll-ups: as they are kept, with everything not yet folded, or as their rows say they should be."""
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from chainstrata.model.marking import floor_sql, identifier, type_sql
+from chainstrata.rollups.fold import COMMA, bucket_end, column, fold, fold_pairs, layout, merge, names, same, scan
+from chainstrata.rollups.model import Level, Source
+
+LO = sql.Placeholder("lo")
+HI = sql.Placeholder("hi")
+Path = Sequence[tuple[Source, Level]]
+
+
+def gone(depth: int) -> sql.Composable:
+    """Return the instant before which the rows of a path's source have left."""
+    return sql.SQL("{}::timestamptz").format(sql.Placeholder(f"gone_{depth}"))
+
+
+def _numbered(name: str, depth: int) -> sql.Identifier:
+    return sql.Identifier(f"{name}_{depth}")
+
+
+def _selected(level: Level, relation: sql.Composable, where: sql.Composable) -> sql.Composed:
+    """Select what a reader sees: key, bucket, whether it is open, components, and the generated columns made again."""
+    kept = layout(level)
+    made = [
+        sql.SQL("({}) AS {}").format(sql.SQL(str(c.computed.sqltext)), column(c.name))  # pyright: ignore[reportArgumentType]  # the declaration's own formula
+        for c in level.table.c
+        if c.computed is not None
+    ]
+    is_open = sql.SQL("{} > now() AS is_open").format(bucket_end(level, column(level.rollup.bucket)))
+    return sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {}").format(
+        COMMA.join([*map(column, kept), *made, is_open]), relation, where, names([*level.rollup.by, level.rollup.bucket])
+    )
+
+
+def _key_condition(level: Level, keys: Sequence[str]) -> sql.Composed:
+    conditions = [sql.SQL("{} = ANY ({})").format(column(key), sql.Placeholder(f"only_{key}")) for key in keys]
+    within = sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), LO, HI)
+    return sql.SQL(" AND ").join([within, *conditions])
+
+
+def materialised(level: Level, keys: Sequence[str] = ()) -> sql.Composed:
+    """Return the query for the buckets from `lo` to `hi` as they are kept; `keys` are key columns limited to given values."""
+    return _selected(level, identifier(level.table), _key_condition(level, keys))
+
+
+def live(path: Path, keys: Sequence[str] = ()) -> sql.Composed:
+    """Return the query, in one snapshot, for the buckets from `lo` to `hi`: kept ones where clean, made from rows where dirty.
+
+    `path` leads from the raw rows to the level read. A dirty bucket of a roll-up dirties those folded from it.
+    """
+    relations: list[sql.Composable] = []
+    for depth, (source, level) in enumerate(path):
+        relations += _live_level(depth, source, level, path[depth - 1][1] if depth else None)
+    last, level = len(path) - 1, path[-1][1]
+    query = _selected(level, _numbered("live", last), _key_condition(level, keys))
+    return sql.SQL("WITH {} {}").format(COMMA.join(relations), query)
+
+
+def _live_level(depth: int, source: Source, level: Level, below: Level | None) -> list[sql.Composable]:
+    bucket = column(level.rollup.bucket)
+    by = level.rollup.by
+    frozen = sql.SQL("{} <= {}").format(bucket_end(level, sql.SQL("b.bucket")), gone(depth))
+    touched = sql.SQL(
+        "touched_{n} AS MATERIALIZED (SELECT DISTINCT {keys} b.bucket FROM ({marks}) AS m CROSS JOIN LATERAL ({buckets}) AS b (bucket)"
+        " WHERE NOT {frozen})"
+    ).format(
+        n=sql.SQL("{}").format(depth),
+        keys=sql.SQL("").join(sql.SQL("m.{}, ").format(column(key)) for key in by),
+        marks=_marks(depth, source, level, below),
+        buckets=_buckets(level),
+        frozen=frozen,
+    )
+    parts = {"touched": _numbered("touched", depth), "bucket": bucket}
+    some = sql.SQL(" OR ").join(sql.SQL("m.{} IS NULL").format(column(key)) for key in by) if by else sql.SQL("true")
+    whole = sql.SQL("SELECT DISTINCT m.bucket FROM {touched} AS m WHERE {some}").format(some=some, **parts)
+    pairs = sql.SQL(
+        "SELECT {keys} m.bucket AS lo, {end} AS hi FROM {touched} AS m WHERE NOT ({some}) AND m.bucket NOT IN ({whole})"
+    ).format(
+        keys=sql.SQL("").join(sql.SQL("m.{}, ").format(column(key)) for key in by),
+        end=bucket_end(level, sql.SQL("m.bucket")),
+        some=some,
+        whole=whole,
+        **parts,
+    )
+    return [
+        touched,
+        sql.SQL("{} AS MATERIALIZED ({})").format(_numbered("whole", depth), whole),
+        sql.SQL("{} AS MATERIALIZED ({})").format(_numbered("pairs", depth), pairs),
+        sql.SQL("{} AS ({})").format(_numbered("live", depth), _live_rows(depth, source, level, below)),
+    ]
+
+
+def _marks(depth: int, source: Source, level: Level, below: Level | None) -> sql.Composed:
+    """Select the marks a level is behind by: its source's own, and the buckets dirty below it."""
+    by = level.rollup.by
+    own = COMMA.join([*(column(key) for key in by), sql.SQL("lo, hi")])
+    marks = sql.SQL("SELECT {} FROM {}").format(own, identifier(source.dirty))
+    if below is None:
+        return marks
+    lower = COMMA.join([*(column(key) for key in by), sql.SQL("bucket"), bucket_end(below, sql.SQL("bucket"))])
+    return sql.SQL("{} UNION ALL SELECT {} FROM {}").format(marks, lower, _numbered("touched", depth - 1))
+
+
+def _buckets(level: Level) -> sql.Composed:
+    """Select the starts of the level's buckets that a mark `m` touches, within what is read."""
+    every = level.rollup.every
+    start = floor_sql(every, sql.SQL("greatest(m.lo, {})").format(LO))
+    end = sql.SQL("least(m.hi, {}) - interval '1 microsecond'").format(HI)
+    step = sql.Literal(f"{every.seconds:.0f} seconds" if every.fixed else f"1 {every.unit}".replace("1 quarter", "3 months"))
+    # In UTC clock time, so that a month is a month whatever the session's zone.
+    return sql.SQL(
+        "SELECT clock AT TIME ZONE 'UTC' FROM generate_series({} AT TIME ZONE 'UTC', ({}) AT TIME ZONE 'UTC', {}::interval) AS clock"
+    ).format(start, end, step)
+
+
+def _live_rows(depth: int, source: Source, level: Level, below: Level | None) -> sql.Composed:
+    """Select clean buckets as kept and dirty ones as their rows give them, in the level's layout."""
+    table = _numbered("live", depth - 1) if below else identifier(source.table)
+    start = floor_sql(level.rollup.every, column(source.time))
+    whole, pairs = _numbered("whole", depth), _numbered("pairs", depth)
+    rows = scan(
+        source,
+        level,
+        sql.SQL("greatest((SELECT min(bucket) FROM {}), {})").format(whole, gone(depth)),
+        sql.SQL("(SELECT {} FROM {})").format(bucket_end(level, sql.SQL("max(bucket)")), whole),
+        sql.SQL("{} IN (SELECT bucket FROM {})").format(start, whole),
+        table=table,
+    )
+    single = sql.SQL("WITH pairs AS (SELECT * FROM {}) {}").format(pairs, fold_pairs(source, level, gone(depth), table))
+    dirty = [sql.SQL("({}) AS folded_whole").format(fold(source, level, rows)), sql.SQL("({}) AS folded_pairs").format(single)]
+    touched = sql.SQL(
+        "(t.{bucket} IN (SELECT bucket FROM {whole}) OR EXISTS (SELECT FROM {pairs} AS p WHERE {same} AND p.lo = t.{bucket}))"
+    ).format(bucket=column(level.rollup.bucket), whole=whole, pairs=pairs, same=same(level.rollup.by, "p", "t"))
+    clean = sql.SQL("SELECT {} FROM {} AS t WHERE t.{b} >= {} AND t.{b} < {} AND NOT {}").format(
+        names(layout(level), "t"), identifier(level.table), LO, HI, touched, b=column(level.rollup.bucket)
+    )
+    return _with_carried(depth, level, clean, dirty, touched)
+
+
+def _with_carried(
+    depth: int, level: Level, clean: sql.Composable, dirty: Sequence[sql.Composable], touched: sql.Composable
+) -> sql.Composed:
+    """Add what is carried: to dirty buckets, and to buckets none of whose rows are left, which it waits to be merged into."""
+    bucket = column(level.rollup.bucket)
+    key = [*level.rollup.by, level.rollup.bucket]
+    ended = sql.SQL("{} <= {}").format(bucket_end(level, sql.SQL("t.{}").format(bucket)), gone(depth))
+    over = sql.SQL("(SELECT * FROM {} AS t WHERE t.{b} >= {} AND t.{b} < {} AND ({} OR {})) AS over_").format(
+        identifier(level.carried), LO, HI, touched, ended, b=bucket
+    )
+    waiting = sql.SQL("EXISTS (SELECT FROM {} AS c WHERE {} AND {})").format(identifier(level.carried), same(key, "c", "t"), ended)
+    kept = sql.SQL("(SELECT t.* FROM {} AS t WHERE t.{b} >= {} AND t.{b} < {} AND {}) AS kept_").format(
+        identifier(level.table), LO, HI, waiting, b=bucket
+    )
+    return sql.SQL("{} AND NOT {} UNION ALL ({})").format(clean, waiting, merge(level, *dirty, over, kept))
+
+
+def compare(source: Source, level: Level) -> sql.Composed:
+    """Return the query for every bucket from `lo` to `hi` that is not what its rows from `gone_before` on give."""
+    rows = scan(source, level, sql.SQL("greatest({}, %(gone_before)s::timestamptz)").format(LO), HI)
+    expected = fold(source, level, rows)
+    over = sql.SQL("(SELECT * FROM {} WHERE {b} >= {} AND {b} < {}) AS over_").format(
+        identifier(level.carried), LO, HI, b=column(level.rollup.bucket)
+    )
+    expected = merge(level, sql.SQL("({}) AS live").format(expected), over)
+    key = [*level.rollup.by, level.rollup.bucket]
+    columns = layout(level)
+    values = columns[len(key) :]
+    own = [name for name in source.marked if name in level.rollup.by]
+    # What is marked is known to differ, and stands until the next refresh.
+    clean = [sql.SQL("(m.{0} IS NULL OR m.{0} = coalesce(e.{0}, k.{0}))").format(column(name)) for name in own]
+    start = sql.SQL("coalesce(e.{0}, k.{0})").format(column(level.rollup.bucket))
+    clean += [sql.SQL("m.lo < {}").format(bucket_end(level, start)), sql.SQL("m.hi > {}").format(start)]
+    return sql.SQL(
+        "WITH expected AS MATERIALIZED ({expected}),"
+        " kept AS MATERIALIZED (SELECT {columns} FROM {table} WHERE {bucket} >= {lo} AND {bucket} < {hi})"
+        " SELECT {keys}, {flags}, to_jsonb(k) AS kept, to_jsonb(e) AS expected"
+        " FROM expected AS e FULL JOIN kept AS k ON {same}"
+        " WHERE ({own}) IS DISTINCT FROM ({new}) AND NOT EXISTS (SELECT FROM {dirty} AS m WHERE {marked}) ORDER BY {order} LIMIT %(most)s"
+    ).format(
+        expected=expected,
+        columns=names(columns),
+        table=identifier(level.table),
+        bucket=column(level.rollup.bucket),
+        lo=LO,
+        hi=HI,
+        keys=COMMA.join(sql.SQL("coalesce(e.{0}, k.{0}) AS {0}").format(column(name)) for name in key),
+        flags=sql.SQL("k.samples IS NOT NULL AS is_kept, e.samples IS NOT NULL AS is_expected"),
+        same=same(key, "e", "k"),
+        own=names(values, "k"),
+        new=names(values, "e"),
+        dirty=identifier(source.dirty),
+        marked=sql.SQL(" AND ").join(clean),
+        order=COMMA.join(sql.SQL("{}").format(sql.Literal(place + 1)) for place in range(len(key))),
+    )
+
+
+def key_type(level: Level, key: str) -> sql.SQL:
+    """Return the SQL type of a key column."""
+    return type_sql(level.table.c[key].type)

@@ -1,0 +1,224 @@
+"""Statements that change roll-ups: refresh, carry over, take in what is late. Each is one snapshot."""
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from chainstrata.model.marking import floor_sql, identifier, type_sql
+from chainstrata.rollups.fold import (
+    COMMA,
+    bucket_end,
+    column,
+    fold,
+    fold_pairs,
+    layout,
+    merge,
+    names,
+    same,
+    scan,
+)
+from chainstrata.rollups.model import Level, Source
+
+LO = sql.Placeholder("lo")
+HI = sql.Placeholder("hi")
+FLOOR = sql.SQL("%(gone_before)s::timestamptz")
+MOST_MARKED_PAIRS = sql.Literal(1000)
+
+
+def take_marks(source: Source) -> sql.Composed:
+    """Return the statement that takes up to `most` marks within `lo` and `hi` away and returns them; infinite ends come as NULL."""
+    return sql.SQL(
+        "DELETE FROM {dirty} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {dirty}"
+        " WHERE (lo >= %(lo)s OR lo = '-infinity') AND (hi <= %(hi)s OR hi = 'infinity') LIMIT %(most)s))"
+        " RETURNING {keys} nullif(lo, '-infinity') AS lo, nullif(hi, 'infinity') AS hi"
+    ).format(dirty=identifier(source.dirty), keys=sql.SQL("").join(sql.SQL("{}, ").format(column(key)) for key in source.marked))
+
+
+def pending(source: Source) -> sql.Composed:
+    """Return the query for how many marks there are, and the finite range and age of them."""
+    return sql.SQL(
+        "SELECT count(*) AS marks, min(lo) FILTER (WHERE isfinite(lo)) AS lo, max(hi) FILTER (WHERE isfinite(hi)) AS hi,"
+        " bool_or(NOT isfinite(lo) OR NOT isfinite(hi)) AS unbounded, min(marked_at) AS oldest FROM {}"
+    ).format(identifier(source.dirty))
+
+
+def overlapping(source: Source) -> sql.Composed:
+    """Return the query for how many marks lie before `hi`, and since when."""
+    return sql.SQL("SELECT count(*) AS marks, min(marked_at) AS oldest FROM {} WHERE lo < {}").format(identifier(source.dirty), HI)
+
+
+def add_mark(source: Source) -> sql.Composed:
+    """Return the statement that marks every key from `lo` to `hi`."""
+    return sql.SQL("INSERT INTO {} (lo, hi) VALUES ({}, {})").format(identifier(source.dirty), LO, HI)
+
+
+def span(source: Source, level: Level) -> sql.Composed:
+    """Return the query for the first and last instant the source or the level has anything at."""
+    return sql.SQL(
+        "SELECT least((SELECT min({time}) FROM {raw}), (SELECT min({bucket}) FROM {table})) AS lo,"
+        " greatest((SELECT max({time}) FROM {raw}), (SELECT max({bucket}) FROM {table})) AS hi"
+    ).format(time=column(source.time), raw=identifier(source.table), bucket=column(level.rollup.bucket), table=identifier(level.table))
+
+
+def pairs_relation(level: Level) -> sql.Composed:
+    """Return the relation `pairs` (key, lo, hi) out of one array for each key column, `lo` and `hi`."""
+    arrays: list[sql.Composable] = [
+        sql.SQL("{}::{}[]").format(sql.Placeholder(f"key_{place}"), type_sql(level.table.c[key].type))
+        for place, key in enumerate(level.rollup.by)
+    ]
+    arrays += [sql.SQL("%(lo)s::timestamptz[]"), sql.SQL("%(hi)s::timestamptz[]")]
+    return sql.SQL("pairs AS MATERIALIZED (SELECT * FROM unnest({}) AS pairs ({}))").format(
+        COMMA.join(arrays), names([*level.rollup.by, "lo", "hi"])
+    )
+
+
+def refresh_range(source: Source, level: Level, *, carried: bool) -> sql.Composed:
+    """Return the statement that makes the buckets from `lo` to `hi` what their rows from `gone_before` on give."""
+    rows = scan(source, level, sql.SQL("greatest({}, {})").format(LO, FLOOR), HI)
+    within = sql.SQL("t.{bucket} >= {lo} AND t.{bucket} < {hi}").format(bucket=column(level.rollup.bucket), lo=LO, hi=HI)
+    return _refresh(level, [], fold(source, level, rows), within, carried=carried)
+
+
+def refresh_pairs(source: Source, level: Level, *, carried: bool) -> sql.Composed:
+    """Return the statement that does the same for single buckets of single keys."""
+    within = sql.SQL("EXISTS (SELECT FROM pairs WHERE {} AND pairs.lo = t.{})").format(
+        same(level.rollup.by, "pairs", "t"), column(level.rollup.bucket)
+    )
+    return _refresh(level, [pairs_relation(level)], fold_pairs(source, level, FLOOR), within, carried=carried)
+
+
+def _refresh(
+    level: Level, before: Sequence[sql.Composable], folded: sql.Composable, within: sql.Composable, *, carried: bool
+) -> sql.Composed:
+    key = [*level.rollup.by, level.rollup.bucket]
+    result = folded
+    if carried:
+        over = sql.SQL("(SELECT * FROM {} AS t WHERE {}) AS over").format(identifier(level.carried), within)
+        result = merge(level, sql.SQL("({}) AS live").format(folded), over)
+    relations = [
+        *before,
+        sql.SQL("result AS MATERIALIZED ({})").format(result),
+        sql.SQL("written AS ({})").format(_upsert(level, sql.SQL("result"))),
+        sql.SQL(
+            "removed AS (DELETE FROM {table} AS t WHERE {within} AND NOT EXISTS (SELECT FROM result AS r WHERE {same}) RETURNING {keys})"
+        ).format(table=identifier(level.table), within=within, same=same(key, "r", "t"), keys=names(key, "t")),
+        *_marked(level),
+    ]
+    return sql.SQL(
+        "WITH {} SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM removed) AS removed,"
+        " (SELECT count(*) FROM result) AS rows, (SELECT count(DISTINCT {}) FROM result) AS buckets"
+    ).format(COMMA.join(relations), column(level.rollup.bucket))
+
+
+def _upsert(level: Level, relation: sql.Composable) -> sql.Composed:
+    """Write a relation of the layout, in key order, touching only buckets that change."""
+    key = [*level.rollup.by, level.rollup.bucket]
+    columns = layout(level)
+    values = columns[len(key) :]
+    return sql.SQL(
+        "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {relation} ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {set},"
+        " updated_at = now() WHERE ({own}) IS DISTINCT FROM ({new}) RETURNING {returned}"
+    ).format(
+        table=identifier(level.table),
+        columns=names(columns),
+        relation=relation,
+        key=names(key),
+        set=COMMA.join(sql.SQL("{0} = excluded.{0}").format(column(name)) for name in values),
+        own=names(values, "t"),
+        new=names(values, "excluded"),
+        returned=names(key, "t"),
+    )
+
+
+def _marked(level: Level) -> list[sql.Composable]:
+    """Mark what changed for the roll-ups folded from this one: key by key, or whole buckets when they are many."""
+    if level.dirty is None:
+        return []
+    by, bucket = level.rollup.by, column(level.rollup.bucket)
+    marked = [name for name in level.dirty.c.keys() if name not in ("lo", "hi", "marked_at")]  # noqa: SIM118  # a column collection
+    single = sql.SQL(
+        "INSERT INTO {dirty} ({own} lo, hi) SELECT {own} {bucket}, {end} FROM changed WHERE (SELECT count(*) FROM changed) <= {most}"
+    )
+    whole = sql.SQL(
+        "INSERT INTO {dirty} (lo, hi) SELECT DISTINCT {bucket}, {end} FROM changed WHERE (SELECT count(*) FROM changed) > {most}"
+    )
+    own = sql.SQL("").join(sql.SQL("{}, ").format(column(name)) for name in marked if name in by)
+    parts = {
+        "dirty": identifier(level.dirty),
+        "own": own,
+        "bucket": bucket,
+        "end": bucket_end(level, bucket),
+        "most": MOST_MARKED_PAIRS,
+    }
+    return [
+        sql.SQL("changed AS (TABLE written UNION ALL TABLE removed)"),
+        sql.SQL("single AS ({})").format(single.format(**parts)),
+        sql.SQL("whole AS ({})").format(whole.format(**parts)),
+    ]
+
+
+def carry(source: Source, level: Level) -> sql.Composed:
+    """Return the statement that keeps what rows from `lo` to `hi` gave to the bucket that `hi` is in."""
+    open_from = floor_sql(level.rollup.every, HI)
+    rows = scan(source, level, sql.SQL("greatest({}::timestamptz, {})").format(LO, open_from), HI)
+    return _into_carried(level, sql.SQL("({}) AS leaving").format(fold(source, level, rows)))
+
+
+def _into_carried(level: Level, relation: sql.Composable) -> sql.Composed:
+    """Merge a relation of the layout into what is carried, in key order."""
+    carried = level.carried
+    key = [*level.rollup.by, level.rollup.bucket]
+    columns = layout(level)
+    known = sql.SQL("(SELECT c.* FROM {} AS c WHERE EXISTS (SELECT FROM arriving AS r WHERE {})) AS known").format(
+        identifier(carried), same(key, "r", "c")
+    )
+    return sql.SQL(
+        "WITH arriving AS MATERIALIZED (SELECT {columns} FROM {relation}), both_ AS ({merged})"
+        " INSERT INTO {carried} ({columns}) SELECT {columns} FROM both_ ORDER BY {key}"
+        " ON CONFLICT ({key}) DO UPDATE SET {set} RETURNING {key}"
+    ).format(
+        columns=names(columns),
+        relation=relation,
+        merged=merge(level, sql.SQL("arriving"), known),
+        carried=identifier(carried),
+        key=names(key),
+        set=COMMA.join(sql.SQL("{0} = excluded.{0}").format(column(name)) for name in columns[len(key) :]),
+    )
+
+
+def settle(level: Level) -> sql.Composed:
+    """Return the statement that forgets what was carried for buckets before `frozen`: they hold it, and will be folded no more."""
+    return sql.SQL("DELETE FROM {} WHERE {} < %(frozen)s").format(identifier(level.carried), column(level.rollup.bucket))
+
+
+def absorb(level: Level) -> sql.Composed:
+    """Return the statement that merges what was carried into buckets none of whose rows are left: before `frozen`."""
+    bucket = level.rollup.bucket
+    key = [*level.rollup.by, bucket]
+    kept = sql.SQL("(SELECT t.* FROM {} AS t WHERE EXISTS (SELECT FROM arriving AS r WHERE {})) AS kept").format(
+        identifier(level.table), same(key, "r", "t")
+    )
+    relations = [
+        sql.SQL("arriving AS (DELETE FROM {} AS c WHERE c.{} < %(frozen)s RETURNING {})").format(
+            identifier(level.carried), column(bucket), names(layout(level), "c")
+        ),
+        sql.SQL("result AS MATERIALIZED ({})").format(merge(level, sql.SQL("arriving"), kept)),
+        sql.SQL("written AS ({})").format(_upsert(level, sql.SQL("result"))),
+        sql.SQL("removed AS (SELECT {} FROM arriving WHERE false)").format(names(key)),
+        *_marked(level),
+    ]
+    return sql.SQL("WITH {} SELECT (SELECT count(*) FROM written) AS written").format(COMMA.join(relations))
+
+
+def late(source: Source, level: Level, relation: sql.Composable) -> sql.Composed:
+    """Return the statement that takes late rows, as a relation shaped like the source, into what a level carries."""
+    return _into_carried(level, sql.SQL("({}) AS late").format(fold(source, level, relation)))
+
+
+def mark_carried(source: Source, level: Level) -> sql.Composed:
+    """Return the statement that marks the buckets named by `pairs`, so that the next refresh takes in what they carry."""
+    by = [name for name in source.marked if name in level.rollup.by]
+    own = sql.SQL("").join(sql.SQL("{}, ").format(column(name)) for name in by)
+    return sql.SQL("WITH {} INSERT INTO {} ({}lo, hi) SELECT {}lo, hi FROM pairs").format(
+        pairs_relation(level), identifier(source.dirty), own, own
+    )

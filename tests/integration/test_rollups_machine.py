@@ -1,0 +1,311 @@
+"""Whatever is done to the rows, in whatever order, every bucket is what the rows give.
+
+A state machine writes, corrects, deletes, truncates, ages, sends rows too late, interrupts and refreshes; a plain-Python
+oracle keeps every row that was ever counted. `CHAINSTRATA_TEST_STEPS` sets how many steps are taken.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from psycopg import sql
+
+from chainstrata.engines.postgres import Connection, Database, PoolOptions
+from chainstrata.engines.postgres.errors import PostgresError
+from chainstrata.rollups import Rollups
+from tests.fixtures.prices import PART, PARTS, START, Oracle, Row, create_prices, expected_buckets, found_bucket, price_catalog
+
+T = TypeVar("T")
+STEPS_IN_A_RUN = 50
+STEPS = int(os.environ.get("CHAINSTRATA_TEST_STEPS", "2000"))  # noqa: TID251
+
+COINS = st.sampled_from(["ada", "btc", "eth"])
+PARTS_OF_A_SECOND = 10**6
+OFFSETS = st.integers(0, PARTS * 6 * 3600 - 1)
+PRICES = st.decimals("0.01", "20", places=2)
+VOLUMES = st.none() | st.decimals("0", "9", places=1)
+CATALOG = price_catalog()
+DATASET = CATALOG.dataset("demo.price")
+LEVELS = [rollup.name for rollup in DATASET.rollups]
+
+
+class World:
+    """The database the machine works on, and the loop it is reached through."""
+
+    def __init__(self, runner: asyncio.Runner, conninfo: str) -> None:
+        self.runner = runner
+        self.conninfo = conninfo
+        self.database = Database(conninfo, options=PoolOptions(min_size=1, max_size=6))
+        self.rollups = Rollups(self.database, CATALOG)
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+
+WORLD: list[World] = []
+
+
+class RollupMachine(RuleBasedStateMachine):
+    """One run of random steps."""
+
+    @initialize()
+    def start(self) -> None:
+        self.world = WORLD[0]
+        self.oracle = Oracle()
+        self.gone = START
+        self.hours_gone = START
+        self.unique = 0
+        self.world.do(self._empty())
+
+    async def _empty(self) -> None:
+        tables = [table.fullname for pack in CATALOG.packs for table in pack.metadata.tables.values()]
+        async with await psycopg.AsyncConnection.connect(self.world.conninfo, autocommit=True) as connection:
+            await connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(sql.Identifier(*name.split(".")) for name in tables)))
+            await connection.execute("DELETE FROM demo.price__dirty")
+
+    def _row(self, coin: str, offset: int, price: Decimal, volume: Decimal | None) -> Row:
+        # No two rows of a coin share an instant, not even with one that left.
+        self.unique += 1
+        return Row(coin, START + timedelta(seconds=offset, microseconds=self.unique % PARTS_OF_A_SECOND), price, volume)
+
+    # Writing ---------------------------------------------------------------------------------------------------------
+
+    @rule(rows=st.lists(st.tuples(COINS, OFFSETS, PRICES, VOLUMES), min_size=1, max_size=20))
+    def insert(self, rows: list[tuple[str, int, Decimal, Decimal | None]]) -> None:
+        made = [row for row in (self._row(*one) for one in rows) if row.ts >= self.gone]
+        self.world.do(self._insert(made))
+        self.oracle.present |= {(row.coin_id, row.ts): row for row in made}
+
+    async def _insert(self, rows: list[Row]) -> None:
+        if rows:
+            await self.world.database.execute_many(
+                "INSERT INTO demo.price VALUES (%s, %s, %s, %s)", [(row.coin_id, row.ts, row.price, row.volume) for row in rows]
+            )
+
+    @rule(seed=st.integers(0, 2**32), coin=COINS)
+    def insert_many_in_one_statement(self, seed: int, coin: str) -> None:
+        """Enough to be marked by whole buckets."""
+        dice = random.Random(seed)
+        end = PARTS * 6 * 3600
+        rows = [self._row(coin, dice.randrange(end), Decimal(dice.randrange(1, 2000)) / 100, Decimal(dice.randrange(9))) for _ in range(30)]
+        made = [row for row in rows if row.ts >= self.gone]
+        self.world.do(self._insert_at_once(made))
+        self.oracle.present |= {(row.coin_id, row.ts): row for row in made}
+
+    async def _insert_at_once(self, rows: list[Row]) -> None:
+        columns = [list(column) for column in zip(*((r.coin_id, r.ts, r.price, r.volume) for r in rows), strict=True)]
+        if columns:
+            await self.world.database.execute(
+                "INSERT INTO demo.price SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::numeric[], %s::numeric[])", columns
+            )
+
+    @precondition(lambda self: self.oracle.present)
+    @rule(data=st.data(), price=PRICES, volume=VOLUMES)
+    def correct(self, data: st.DataObject, price: Decimal, volume: Decimal | None) -> None:
+        key = data.draw(st.sampled_from(sorted(self.oracle.present)))
+        text = "UPDATE demo.price SET price = %s, volume = %s WHERE coin_id = %s AND ts = %s"
+        self.world.do(self.world.database.execute(text, (price, volume, *key)))
+        self.oracle.present[key] = Row(*key, price, volume)
+
+    @precondition(lambda self: self.oracle.present)
+    @rule(data=st.data(), offset=OFFSETS, coin=COINS)
+    def move(self, data: st.DataObject, offset: int, coin: str) -> None:
+        """A correction of the key itself: the row leaves one bucket for another, perhaps of another partition."""
+        key = data.draw(st.sampled_from(sorted(self.oracle.present)))
+        old = self.oracle.present[key]
+        new = self._row(coin, offset, old.price, old.volume)
+        if new.ts < self.gone:
+            return
+        text = "UPDATE demo.price SET coin_id = %s, ts = %s WHERE coin_id = %s AND ts = %s"
+        self.world.do(self.world.database.execute(text, (new.coin_id, new.ts, *key)))
+        del self.oracle.present[key]
+        self.oracle.present[new.coin_id, new.ts] = new
+
+    @rule(coin=COINS, offset=OFFSETS, width=st.integers(1, 6 * 3600))
+    def delete(self, coin: str, offset: int, width: int) -> None:
+        lo = max(START + timedelta(seconds=offset), self.gone)
+        hi = lo + timedelta(seconds=width)
+        text = "DELETE FROM demo.price WHERE coin_id = %s AND ts >= %s AND ts < %s"
+        self.world.do(self.world.database.execute(text, (coin, lo, hi)))
+        self.oracle.present = {k: r for k, r in self.oracle.present.items() if not (r.coin_id == coin and lo <= r.ts < hi)}
+
+    @rule()
+    def truncate(self) -> None:
+        self.world.do(self.world.database.execute("TRUNCATE demo.price"))
+        self.oracle.present = {}
+
+    @rule(rows=st.lists(st.tuples(COINS, OFFSETS, PRICES, VOLUMES), min_size=2, max_size=6), first_commits_first=st.booleans())
+    def write_from_two_sides(self, rows: list[tuple[str, int, Decimal, Decimal | None]], first_commits_first: bool) -> None:
+        """Two transactions overlap; a refresh runs while one has committed and the other has not."""
+        made = [row for row in (self._row(*one) for one in rows) if row.ts >= self.gone]
+        self.world.do(self._write_from_two_sides(made[::2], made[1::2], first_commits_first))
+        self.oracle.present |= {(row.coin_id, row.ts): row for row in made}
+
+    async def _write_from_two_sides(self, left: list[Row], right: list[Row], first_commits_first: bool) -> None:
+        connect = psycopg.AsyncConnection.connect
+        async with await connect(self.world.conninfo) as one, await connect(self.world.conninfo) as two:
+            for connection, rows in ((one, left), (two, right)):
+                for row in rows:
+                    await connection.execute("INSERT INTO demo.price VALUES (%s, %s, %s, %s)", (row.coin_id, row.ts, row.price, row.volume))
+            earlier, later = (one, two) if first_commits_first else (two, one)
+            await earlier.commit()
+            await self.world.rollups.refresh()
+            await later.commit()
+
+    @rule(row=st.tuples(COINS, OFFSETS, PRICES, VOLUMES))
+    def write_and_roll_back(self, row: tuple[str, int, Decimal, Decimal | None]) -> None:
+        made = self._row(*row)
+        if made.ts >= self.gone:
+            self.world.do(self._write_and_roll_back(made))
+
+    async def _write_and_roll_back(self, row: Row) -> None:
+        async with await psycopg.AsyncConnection.connect(self.world.conninfo) as connection:
+            await connection.execute("INSERT INTO demo.price VALUES (%s, %s, %s, %s)", (row.coin_id, row.ts, row.price, row.volume))
+            await connection.rollback()
+
+    # Ageing ----------------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.gone < PART.shift(START, PARTS))
+    @rule()
+    def age(self) -> None:
+        """The oldest partition leaves: its rows go, what they gave stays."""
+        until = PART.shift(self.gone)
+        self.world.do(self._age(until))
+        leaving = [row for row in self.oracle.present.values() if row.ts < until]
+        self.oracle.departed += leaving
+        self.oracle.present = {key: row for key, row in self.oracle.present.items() if row.ts >= until}
+        self.gone = until
+
+    async def _age(self, until: datetime) -> None:
+        await self.world.rollups.refresh()
+        assert await self.world.rollups.blocks("demo.price", until) is None
+        async with self.world.database.transaction() as connection:
+            await self.world.rollups.let_go(connection, "demo.price", until)
+            # The partition itself, so that nothing is marked, as when it is dropped.
+            part = (until - START) // timedelta(hours=6) - 1
+            await connection.execute(sql.SQL("TRUNCATE demo.{}").format(sql.Identifier(f"price_{part}")))
+
+    @precondition(lambda self: self.hours_gone < self.gone)
+    @rule()
+    def age_hours(self) -> None:
+        """The hours themselves leave, some days before their week or month is over."""
+        until = PART.shift(self.hours_gone)
+        self.world.do(self._age_hours(until))
+        self.hours_gone = until
+
+    async def _age_hours(self, until: datetime) -> None:
+        await self.world.rollups.refresh()
+        async with self.world.database.transaction() as connection:
+            await self.world.rollups.let_go(connection, "demo.price.hourly", until)
+            await connection.execute("DELETE FROM demo.price_hourly WHERE bucket < %s", (until,))
+
+    @precondition(lambda self: self.gone > START)
+    @rule(rows=st.lists(st.tuples(COINS, OFFSETS, PRICES, VOLUMES), min_size=1, max_size=5))
+    def come_too_late(self, rows: list[tuple[str, int, Decimal, Decimal | None]]) -> None:
+        made = [row for row in (self._row(*one) for one in rows) if row.ts < self.gone]
+        if made:
+            self.world.do(self._come_too_late(made))
+            self.oracle.departed += made
+
+    async def _come_too_late(self, rows: list[Row]) -> None:
+        async def work(connection: Connection) -> None:
+            await connection.execute("CREATE TEMP TABLE late (LIKE demo.price) ON COMMIT DROP")
+            await connection.execute_many("INSERT INTO late VALUES (%s, %s, %s, %s)", [(r.coin_id, r.ts, r.price, r.volume) for r in rows])
+            await self.world.rollups.merge_late(connection, "demo.price", sql.SQL("late"))
+
+        await self.world.database.run(work)
+
+    # Refreshing and reading ------------------------------------------------------------------------------------------
+
+    @rule()
+    def refresh(self) -> None:
+        self.world.do(self.world.rollups.refresh())
+        for name in LEVELS:
+            self._compare(name, live=False)
+
+    @rule(delay=st.integers(0, 20))
+    def refresh_and_be_killed(self, delay: int) -> None:
+        self.world.do(self._refresh_and_be_killed(delay))
+
+    async def _refresh_and_be_killed(self, delay: int) -> None:
+        """End the refreshing backend after some statements of another one."""
+        async with await psycopg.AsyncConnection.connect(self.world.conninfo, autocommit=True) as killer:
+            task = asyncio.ensure_future(self.world.rollups.refresh())
+            for _ in range(delay):
+                await killer.execute("SELECT 1")
+            await killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xid IS NOT NULL"
+            )
+            try:
+                await task
+            except PostgresError as error:
+                assert error.code in {"connection_lost", "postgres_shutdown"}, (error.code, error)  # noqa: PT017
+
+    @rule()
+    def refresh_by_two(self) -> None:
+        async def both() -> None:
+            await asyncio.gather(self.world.rollups.refresh(), self.world.rollups.refresh(wait=False))
+
+        self.world.do(both())
+
+    @rule(name=st.sampled_from(LEVELS))
+    def read(self, name: str) -> None:
+        self._compare(name, live=True)
+
+    @rule(name=st.sampled_from(LEVELS))
+    def verify(self, name: str) -> None:
+        assert self.world.do(self.world.rollups.verify([f"demo.price.{name}"])) == []
+
+    def _compare(self, name: str, *, live: bool) -> None:
+        rollup = DATASET.rollup(name)
+        end = PART.shift(START, PARTS + 200)
+        rows = self.world.do(self.world.rollups.read(f"demo.price.{name}", START - timedelta(days=40), end, live=live))
+        found = [found_bucket(rollup, row._asdict()) for row in rows]
+        since = self.hours_gone if name == "hourly" else None
+        expected = expected_buckets(self.oracle, rollup, since=since)
+        _blur(found, expected)
+        assert found == expected
+
+
+def _blur(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """A distinct count is an estimate: within a value or 3 % is right."""
+    for mine, oracle in zip(found, expected, strict=False):
+        if "distinct" in mine and "distinct" in oracle and abs(mine["distinct"] - oracle["distinct"]) <= 1 + 0.05 * oracle["distinct"]:
+            mine["distinct"] = oracle["distinct"]
+
+
+@pytest.fixture
+def world(new_database: Callable[..., Awaitable[str]]) -> Iterator[World]:
+    with asyncio.Runner() as runner:
+        conninfo = runner.run(new_database())  # type: ignore[arg-type]
+        runner.run(create_prices(conninfo, CATALOG))
+        made = World(runner, conninfo)
+        runner.run(made.database.open())
+        WORLD.append(made)
+        yield made
+        WORLD.clear()
+        runner.run(made.database.close())
+
+
+@pytest.mark.conforms("S0-55", "S3-55", "S3-56", "S3-57")
+def test_every_bucket_is_what_its_rows_give(world: World) -> None:
+    run_state_machine_as_test(
+        RollupMachine,
+        settings=settings(
+            max_examples=max(1, STEPS // STEPS_IN_A_RUN),
+            stateful_step_count=STEPS_IN_A_RUN,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+        ),
+    )
