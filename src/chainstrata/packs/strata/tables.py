@@ -2,10 +2,40 @@
 
 import sqlalchemy as sa
 
-from chainstrata.model import INSTANT, Dataset, column, metadata
+from chainstrata.model import INSTANT, JSON, Dataset, check, column, metadata
 from chainstrata.model.columns import SYSTEM_SCHEMA
 
 METADATA = metadata(SYSTEM_SCHEMA)
+
+# Migrations -------------------------------------------------------------------------------------------------------------
+migration = sa.Table(
+    "migration",
+    METADATA,
+    column("revision", sa.Text, doc="Revision, unique over all packs."),
+    column("pack", sa.Text, doc="Pack it belongs to."),
+    column("checksum", sa.Text, doc="SHA-256 of the revision's file as it was when it ran."),
+    column("status", sa.Text, doc="running, failed or applied."),
+    column("direction", sa.Text, doc="up, or down while it is being undone."),
+    column("step", sa.Integer, doc="Steps that are done; one that has no transaction of its own may be half done beyond that."),
+    column("steps", sa.Integer, doc="Steps there are."),
+    column("started_at", INSTANT, doc="When its last run began."),
+    column("finished_at", INSTANT, nullable=True, doc="When its last run ended, well or not."),
+    column("seconds", sa.Double, nullable=True, doc="How long its last run took."),
+    column("error", sa.Text, nullable=True, doc="Why it failed."),
+    sa.PrimaryKeyConstraint("revision", name="migration_pkey"),
+    check("migration_status_known", "status IN ('running', 'failed', 'applied')"),
+    check("migration_direction_known", "direction IN ('up', 'down')"),
+    check("migration_step_within", "step BETWEEN 0 AND steps"),
+    comment="One row per revision that was applied, or that stopped on the way.",
+)
+dataset = sa.Table(
+    "dataset",
+    METADATA,
+    column("name", sa.Text, doc="Dataset, by full name."),
+    column("policy", JSON, doc="Life cycle, roll-ups, mirror, cache and topic, as far as they are not the default."),
+    sa.PrimaryKeyConstraint("name", name="dataset_pkey"),
+    comment="One row per dataset: what the platform does with it, as of the last migration.",
+)
 
 # Roll-ups ---------------------------------------------------------------------------------------------------------------
 rollup_source = sa.Table(
@@ -33,6 +63,8 @@ rollup_state = sa.Table(
 )
 
 DATASETS: tuple[Dataset, ...] = (
+    Dataset(migration, name="migrations"),
+    Dataset(dataset, name="datasets"),
     Dataset(rollup_source, name="rollup_sources"),
     Dataset(rollup_state, name="rollups"),
 )

@@ -1,0 +1,104 @@
+"""Builds a schema straight from declarations, without any migration.
+
+What comes out is what migrating has to arrive at: `verify` and `make` compare with it, and tests start from it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.schema import CreateIndex, CreateTable, SetColumnComment, SetTableComment
+
+from chainstrata.engines.postgres import translate
+from chainstrata.migrate import ddl
+from chainstrata.migrate.policies import policy
+from chainstrata.migrate.schema import canonical_json
+from chainstrata.migrate.snapshot import run_text
+from chainstrata.migrate.text import DIALECT, compose, name, raw
+from chainstrata.model import Catalog, Pack, SqlKind, SqlObject
+
+
+async def create_declared(connection: psycopg.AsyncConnection[Any], catalog: Catalog) -> None:
+    """Build everything the packs declare, in one transaction. What is there already makes it fail."""
+    try:
+        async with connection.transaction():
+            # Text literals that look like names with a schema are read in the same way whatever the role has set.
+            await connection.execute("SET LOCAL search_path = pg_catalog, public")
+            for statement in declared_statements(catalog):
+                await run_text(connection, statement)
+    except psycopg.Error as error:
+        raise translate(error) from error
+
+
+def declared_statements(catalog: Catalog) -> Iterator[str]:
+    """Yield the statements that build everything the packs declare, in an order in which they work."""
+    for pack in catalog.packs:
+        yield from _pack(pack)
+    for pack in catalog.packs:
+        for dataset in pack.datasets:
+            yield ddl.set_policy(dataset.full_name, canonical_json(policy(dataset)))
+
+
+def _pack(pack: Pack) -> Iterator[str]:
+    yield compose("CREATE SCHEMA IF NOT EXISTS {}", name(pack.name))
+    yield ddl.comment_on("SCHEMA", name(pack.name), pack.doc)
+    for extension in pack.extensions:
+        yield ddl.create_extension(extension)
+    for enum in pack.enums:
+        yield ddl.create_enum(type_name(enum), enum.enums)
+    for domain in pack.domains:
+        yield _domain(domain)
+    objects = pack.sql_objects()
+    tables = {table.fullname for table in pack.metadata.tables.values()}
+    early = [item for item in objects if item.kind is SqlKind.FUNCTION and not _mentions(item, tables)]
+    for item in early:
+        yield from _sql_object(item)
+    yield from _tables(pack.metadata)
+    for item in objects:
+        if item not in early:
+            yield from _sql_object(item)
+
+
+def _mentions(item: SqlObject, tables: set[str]) -> bool:
+    """Whether a function names a table, which must then be there before it."""
+    return bool(tables & set(re.findall(r"\b\w+\.\w+\b", item.sql)))
+
+
+def type_name(kind: pg.ENUM | pg.DOMAIN) -> str:
+    return f"{kind.schema}.{kind.name}"
+
+
+def _domain(domain: pg.DOMAIN) -> str:
+    base = domain.data_type.compile(dialect=DIALECT)
+    checks = {str(domain.constraint_name): str(domain.check)} if domain.check is not None else {}
+    return ddl.create_domain(type_name(domain), base, checks=checks, not_null=bool(domain.not_null), default=str(domain.default or ""))
+
+
+def _tables(metadata: sa.MetaData) -> Iterator[str]:
+    for table in metadata.sorted_tables:
+        yield _compile(CreateTable(table))
+        if table.comment:
+            yield _compile(SetTableComment(table))
+        for column in table.c:
+            if column.comment:
+                yield _compile(SetColumnComment(column))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            yield _compile(CreateIndex(index))
+            if index.info.get("why"):
+                yield ddl.comment_on("INDEX", name(str(table.schema), str(index.name)), index.info["why"])
+
+
+def _compile(statement: sa.schema.ExecutableDDLElement) -> str:
+    return str(statement.compile(dialect=DIALECT)).strip()
+
+
+def _sql_object(item: SqlObject) -> Iterator[str]:
+    yield item.sql.rstrip().rstrip(";")
+    if item.doc:
+        named = name(item.schema, item.name)
+        if item.kind is SqlKind.TRIGGER:
+            named = raw(compose("{} ON {}", name(item.name), name(item.table)))
+        yield ddl.comment_on(ddl.OBJECT_WORDS[item.kind.value], named, item.doc)
