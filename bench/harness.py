@@ -17,7 +17,7 @@ from typing import Literal
 Run = Callable[[], float | Awaitable[float]]
 Progress = Callable[[str], None]
 
-_NOT_BENCHMARKS = {"__init__", "__main__", "harness", "machine", "report"}
+_NOT_BENCHMARKS = {"__init__", "__main__", "harness", "machine", "postgres", "report"}
 
 
 @dataclass(frozen=True, slots=True)

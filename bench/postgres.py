@@ -1,0 +1,24 @@
+"""A PostgreSQL of the benchmark's own: the embedded one as the node runs it, in a directory that goes away again."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from chainstrata.config import HOME, Config, load_config
+from chainstrata.engines.postgres import Database, EmbeddedPostgres
+
+
+@asynccontextmanager
+async def fresh_server() -> AsyncIterator[tuple[EmbeddedPostgres, Config]]:
+    """Start an empty server with the settings a node would have on this machine; fsync is on, as for a user."""
+    with tempfile.TemporaryDirectory(prefix="chainstrata-bench-", ignore_cleanup_errors=True) as directory:
+        config = load_config({HOME.key: Path(directory, "home")}, environment={}, directory=Path(directory))
+        async with EmbeddedPostgres(config) as server:
+            yield server, config
+
+
+def describe_server(database: Database) -> dict[str, str]:
+    """Return the server's version, for the description of the machine."""
+    major, minor = divmod(database.server_version, 10000)
+    return {"PostgreSQL": f"{major}.{minor}"}
