@@ -20,8 +20,8 @@ from bench.postgres import describe_server, fresh_server
 from chainstrata.engines.postgres import Database, Query
 
 ROWS = 10_000
-READS = 2_000
-QUICK_READS = 300
+READS = 250
+QUICK_READS = 100
 
 SQL = "SELECT name, amount FROM point WHERE id = %(id)s"
 TABLE = """
@@ -111,4 +111,6 @@ BENCHMARK = Benchmark(
     better="lower",
     reference="bare psycopg",
     prepare=prepare,
+    rounds=121,
+    quick_rounds=15,
 )

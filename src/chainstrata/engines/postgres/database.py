@@ -8,7 +8,7 @@ back with our errors. Values travel beside the text, never in it.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from time import monotonic
 from types import TracebackType
@@ -23,7 +23,7 @@ from chainstrata.engines.postgres import budget
 from chainstrata.engines.postgres.connection import Connection
 from chainstrata.engines.postgres.errors import NestedTransaction, PostgresError, TransactionConflict
 from chainstrata.engines.postgres.metrics import PoolMetrics, PoolStats
-from chainstrata.engines.postgres.pool import ConnectionPool, OnConnect, PoolOptions, session_conninfo
+from chainstrata.engines.postgres.pool import ConnectionPool, Driver, OnConnect, PoolOptions, session_conninfo
 from chainstrata.engines.postgres.statements import Params, Statement, StatementCache
 from chainstrata.engines.postgres.translate import translate
 
@@ -32,6 +32,24 @@ _FIRST_PAUSE: Final = 0.01
 _LAST_PAUSE: Final = 1.0
 # The task that has a transaction open. A child task inherits the context but may well open its own.
 _IN_TRANSACTION: ContextVar[tuple[object, object] | None] = ContextVar("chainstrata_postgres_transaction", default=None)
+
+
+class _Lease:
+    """A connection for as long as a block runs. A class, because a generator would cost more than all else here, at every query."""
+
+    __slots__ = ("_driver", "_pool", "_present", "_timeout")
+
+    def __init__(self, pool: ConnectionPool, timeout: float | None, present: Callable[[Driver], Connection]) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._present = present
+
+    async def __aenter__(self) -> Connection:
+        self._driver = await self._pool.acquire(self._timeout)
+        return self._present(self._driver)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._pool.release(self._driver)
 
 
 class Database:
@@ -110,15 +128,9 @@ class Database:
 
     # Connections and transactions --------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def connection(self, *, timeout: float | None = None) -> AsyncIterator[Connection]:
+    def connection(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """A connection for several statements, each its own transaction. `timeout` is how long to wait for one."""
-        pool = self._opened()
-        driver = await pool.acquire(timeout)
-        try:
-            yield Connection(driver, self._cache, self._metrics, self.options.slow_query, self.name)
-        finally:
-            await pool.release(driver)
+        return _Lease(self._opened(), timeout, self._present)
 
     @asynccontextmanager
     async def transaction(
@@ -208,6 +220,9 @@ class Database:
         """Rows one by one from a server-side cursor, `batch` at a time in memory: `async with db.stream(…) as rows`."""
         async with self.transaction() as connection, connection.stream(statement, params, batch=batch, row_factory=row_factory) as rows:
             yield rows
+
+    def _present(self, driver: Driver) -> Connection:
+        return Connection(driver, self._cache, self._metrics, self.options.slow_query, self.name)
 
     def _opened(self) -> ConnectionPool:
         if self._pool is None:

@@ -1,6 +1,7 @@
 """The pool of connections: psycopg's, with what a server that comes and goes needs on top.
 
-A connection that died while idle is found at check-out by a look at its socket, without a round trip. While the server is
+A connection that died while idle is found at check-out by a look at its socket; there is a round trip only if something waits
+there. While the server is
 away, opening waits in short paces instead of the driver's doubling ones, so the pool is whole again as soon as the server is.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, Final
 import psycopg
 import psycopg_pool
 from psycopg import conninfo as libpq
+from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 
 from chainstrata.config import (
@@ -44,6 +46,8 @@ _LAST_PACE: Final = 1.0
 _NEVER: Final = 10 * 365 * 86400.0
 # Kept per connection. Beyond this the one unused longest goes; a product's distinct statements fit.
 _PREPARED_KEPT: Final = 256
+# Seconds a connection may be used again and again before the driver's pool sees it.
+_AT_HAND: Final = 1.0
 
 Driver = psycopg.AsyncConnection[Any]
 OnConnect = Callable[[Driver], Awaitable[None]]
@@ -101,7 +105,12 @@ def session_conninfo(conninfo: str, *, application_name: str, statement_timeout:
 
 
 class ConnectionPool:
-    """Connections to one database, for one event loop."""
+    """Connections to one database, for one event loop.
+
+    A connection that comes back while nobody waits stays at hand, and the next caller takes it from there: the way through
+    the driver's pool and back costs a quarter of a point read. The driver's pool sees it as in use meanwhile, so each is handed
+    back after a moment, in use or not, for age and idle time to be looked at.
+    """
 
     def __init__(
         self, conninfo: str, options: PoolOptions, metrics: PoolMetrics, *, name: str, on_connect: OnConnect | None = None
@@ -114,6 +123,10 @@ class ConnectionPool:
         self._closing = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._last_failure: psycopg.Error | None = None
+        self._at_hand: list[Driver] = []
+        self._taken: dict[Driver, float] = {}
+        self._asking = 0
+        self._keep_at_hand = min(_AT_HAND, options.max_idle / 4, options.max_lifetime / 4, options.check_every)
         self._pool: psycopg_pool.AsyncConnectionPool[Driver] = psycopg_pool.AsyncConnectionPool(
             conninfo,
             connection_class=self._connection_class(),
@@ -146,6 +159,7 @@ class ConnectionPool:
         self._closing.set()
         if self._keeper is not None:
             await self._keeper
+        await self._hand_back()
         await self._pool.close()
 
     @property
@@ -159,34 +173,73 @@ class ConnectionPool:
 
     async def acquire(self, timeout: float | None = None) -> Driver:
         """Return a live connection, or raise `PoolTimeout`, or `CannotConnect` when the server is away."""
+        while self._at_hand:
+            driver = self._at_hand.pop()
+            if await self._is_usable(driver):
+                self._metrics.waited(0.0)
+                return driver
         started = perf_counter()
+        self._asking += 1
         try:
-            driver = await self._pool.getconn(timeout)
-            while not _alive(driver):
-                self._metrics.lost += 1
-                await driver.close()
-                await self._pool.putconn(driver)
-                driver = await self._pool.getconn(timeout)
+            while not await self._is_usable(driver := await self._pool.getconn(timeout)):
+                pass
         except psycopg_pool.PoolTimeout as error:
             self._metrics.acquire_timeouts += 1
             raise self._explain_timeout() from error
         except psycopg.Error as error:
             raise translate(error, sent=False) from error
-        self._metrics.waited(perf_counter() - started)
+        finally:
+            self._asking -= 1
+        taken = self._taken[driver] = perf_counter()
+        self._metrics.waited(taken - started)
         return driver
 
     async def release(self, driver: Driver) -> None:
-        await self._pool.putconn(driver)
+        wanted = self._asking or self._closing.is_set()
+        if wanted or driver.pgconn.transaction_status != TransactionStatus.IDLE or self._is_due(driver):
+            await self._put(driver)
+        else:
+            self._at_hand.append(driver)
 
     def counts(self) -> tuple[int, int, int]:
         """Return open connections, those in use, and callers waiting."""
         stats = self._pool.get_stats()
         size = stats.get("pool_size", 0)
-        return size, size - stats.get("pool_available", 0), stats.get("requests_waiting", 0)
+        return size, size - stats.get("pool_available", 0) - len(self._at_hand), stats.get("requests_waiting", 0)
 
     async def refresh(self) -> None:
         """Look at every idle connection now and replace the dead ones, as after a restart of the server."""
+        await self._hand_back()
         await self._pool.check()
+
+    def _is_due(self, driver: Driver) -> bool:
+        """Whether the driver's pool should see this connection again."""
+        return perf_counter() - self._taken[driver] > self._keep_at_hand
+
+    async def _hand_back(self) -> None:
+        """Give the driver's pool what is at hand."""
+        while self._at_hand:
+            await self._put(self._at_hand.pop())
+
+    async def _put(self, driver: Driver) -> None:
+        self._taken.pop(driver, None)
+        await self._pool.putconn(driver)
+
+    async def _is_usable(self, driver: Driver) -> bool:
+        """Whether it may be given out; if not, it is gone, also when the caller gives up meanwhile."""
+        usable = _quiet(driver)
+        if not usable:
+            try:
+                usable = await _answers(driver)
+            finally:
+                if not usable:
+                    await self._bury(driver)
+        return usable
+
+    async def _bury(self, driver: Driver) -> None:
+        self._metrics.lost += 1
+        await driver.close()
+        await self._put(driver)
 
     def _explain_timeout(self) -> PostgresError:
         if self._last_failure is None:
@@ -207,9 +260,13 @@ class ConnectionPool:
             await self._on_connect(driver)
 
     async def _keep(self) -> None:
-        """Check the idle connections from time to time, until closing."""
-        while not await happened(self._closing, self.options.check_every):
-            await self._pool.check()
+        """Hand back what lies at hand, and check the idle connections from time to time, until closing."""
+        checked = perf_counter()
+        while not await happened(self._closing, self._keep_at_hand):
+            await self._hand_back()
+            if perf_counter() - checked >= self.options.check_every:
+                await self._pool.check()
+                checked = perf_counter()
 
     def _connection_class(self) -> type[Driver]:
         pool = self
@@ -236,16 +293,20 @@ class ConnectionPool:
         return Pooled
 
 
-def _alive(driver: Driver) -> bool:
-    """Return whether an idle connection still has its server, by what waits on its socket. No round trip."""
-    pgconn = driver.pgconn
+def _quiet(driver: Driver) -> bool:
+    """Whether nothing waits on an idle connection's socket, as it is with a server that is there. No round trip."""
     try:
         poll = select.poll()
-        poll.register(pgconn.socket, select.POLLIN)
-        if not poll.poll(0):
-            return True
-        # The server speaks to an idle client only to say something changed or that it goes away.
-        pgconn.consume_input()
+        poll.register(driver.pgconn.socket, select.POLLIN)
     except psycopg.OperationalError:
         return False
-    return pgconn.status == psycopg.pq.ConnStatus.OK
+    return not poll.poll(0)
+
+
+async def _answers(driver: Driver) -> bool:
+    """Ask a server that has spoken unasked: it says so when a setting changed, and also, just before it, when it goes away."""
+    try:
+        await driver.execute("", prepare=False)
+    except psycopg.Error:
+        return False
+    return True

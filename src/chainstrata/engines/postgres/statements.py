@@ -6,7 +6,7 @@ the text, and every column type's own conversions run in both directions, so num
 """
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
 
@@ -47,17 +47,30 @@ class _Compiled:
     processors: tuple[tuple[str, Processor], ...]
     rows: "TypedRows | None"
 
-    def ready(self, params: Mapping[str, Any] | None, extracted: Sequence[BindParameter[Any]] | None) -> Ready:
-        values = self.compiler.construct_params(params, extracted)
-        for name, process in self.processors:
-            values[name] = process(values[name])
-        return Ready(self.text, values, self.rows)
+
+class _Binds(NamedTuple):
+    """What a statement's parameters are when nobody gives any, and which names may simply be put over them."""
+
+    values: dict[str, Any]
+    plain: frozenset[str]
+    required: frozenset[str]
 
 
 class _Known(NamedTuple):
     reference: "weakref.ref[ClauseElement]"
     compiled: _Compiled
     extracted: Sequence[BindParameter[Any]] | None
+    binds: _Binds | None
+
+    def ready(self, params: Mapping[str, Any] | None) -> Ready:
+        binds, compiled = self.binds, self.compiled
+        if binds is not None and params and binds.required <= params.keys() <= binds.plain:
+            values: MutableMapping[str, Any] = {**binds.values, **params}
+        else:
+            values = compiled.compiler.construct_params(params, self.extracted)
+        for name, process in compiled.processors:
+            values[name] = process(values[name])
+        return Ready(compiled.text, values, compiled.rows)
 
 
 class StatementCache:
@@ -88,7 +101,7 @@ class StatementCache:
         if known is None or known.reference() is not statement:
             known = self._learn(statement, columns, key)
         try:
-            return known.compiled.ready(params, known.extracted)
+            return known.ready(params)
         except sa_exc.InvalidRequestError as error:
             raise StatementError(str(error.args[0]), hint="Pass every parameter the statement names.") from error
 
@@ -101,10 +114,11 @@ class StatementCache:
             if structure is not None and not compiled.compiler.post_compile_params:
                 _keep(self._by_structure, (structure.key, columns), compiled)
         if compiled.compiler.post_compile_params:
-            return _Known(weakref.ref(statement), compiled, None)
+            return _Known(weakref.ref(statement), compiled, None, None)
         identity = self._by_identity
         reference = weakref.ref(statement, lambda _: identity.pop(key, None))
-        known = _Known(reference, compiled, None if structure is None else structure.bindparams)
+        extracted = None if structure is None else structure.bindparams
+        known = _Known(reference, compiled, extracted, _read_binds(compiled.compiler, extracted))
         _keep(identity, key, known)
         return known
 
@@ -129,6 +143,16 @@ def compile_core(statement: ClauseElement, columns: tuple[str, ...] = (), struct
         column = next(iter((*compiler.insert_prefetch, *compiler.update_prefetch)))
         raise StatementError(f"column {column} has a default made in Python", hint="Use server_default; Python-side defaults are not run.")
     return _Compiled(compiler, str(compiler), _bind_processors(compiler), _typed_rows(statement))
+
+
+def _read_binds(compiler: SQLCompiler, extracted: Sequence[BindParameter[Any]] | None) -> _Binds | None:
+    """Work out once what `construct_params` would at every use, unless a parameter is to be computed anew each time."""
+    names = {parameter: compiler.escaped_bind_names.get(name, name) for parameter, name in compiler.bind_names.items()}
+    if any(parameter.callable is not None for parameter in (*names, *(extracted or ()))):
+        return None
+    values = dict(compiler.construct_params(None, extracted, _check=False))
+    plain = frozenset(name for parameter, name in names.items() if parameter.key == name)
+    return _Binds(values, plain, frozenset(name for parameter, name in names.items() if parameter.required))
 
 
 def _bind_processors(compiler: SQLCompiler) -> tuple[tuple[str, Processor], ...]:
@@ -164,10 +188,11 @@ class TypedRows:
 
     def __call__(self, cursor: psycopg.AsyncCursor[Any]) -> Callable[[Sequence[Any]], Any]:
         make = self._make(cursor)
-        described = cursor.description
-        if described is None:
+        result = cursor.pgresult
+        if result is None or not result.nfields:
             return make
-        codes = tuple(column.type_code for column in described)
+        # Not from `cursor.description`, which makes an object for every column of every result.
+        codes = tuple(map(result.ftype, range(result.nfields)))
         if codes not in self._processors:
             self._processors[codes] = self._look_up(codes)
         processors = self._processors[codes]
