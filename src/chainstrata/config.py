@@ -213,6 +213,32 @@ MIGRATE_LOCK_TIMEOUT = _setting(
 MIGRATE_LOCK_ATTEMPTS = _setting("migrate.lock_attempts", int, 10, "Tries of a step that could not get its lock.", check=_positive)
 MIGRATE_DIRECTORY = _setting("migrate.directory", Path, Path(), "Where `migrate make` writes. Empty: the pack's own migrations directory.")
 
+# Partitions ---------------------------------------------------------------------------------------------------------
+PARTITIONS_LOCK_TIMEOUT = _setting(
+    "partitions.lock_timeout",
+    timedelta,
+    timedelta(milliseconds=400),
+    "Longest anybody may queue behind a change of partitions before it gives way and tries again.",
+    applies="next run",
+    check=_positive,
+)
+PARTITIONS_LOCK_DEADLINE = _setting(
+    "partitions.lock_deadline",
+    timedelta,
+    timedelta(minutes=10),
+    "How long a change of partitions tries for its locks before it fails.",
+    applies="next run",
+    check=_positive,
+)
+PARTITIONS_LEAST_AHEAD = _setting(
+    "partitions.least_ahead",
+    int,
+    2,
+    "Future partitions below which a table counts as short of them; never more than it makes ahead.",
+    applies="next run",
+    check=_positive,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Value:

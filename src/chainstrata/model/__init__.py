@@ -46,6 +46,7 @@ from chainstrata.model.lifecycle import (
     newest,
 )
 from chainstrata.model.pack import Catalog, Pack, SqlKind, SqlObject
+from chainstrata.model.partitioned import TimedTable, partitioned_tables, tables_of, timed_tables
 from chainstrata.model.rollup import (
     Component,
     Derived,
@@ -95,6 +96,7 @@ __all__ = [
     "Rollup",
     "SqlKind",
     "SqlObject",
+    "TimedTable",
     "Unit",
     "append",
     "check",
@@ -119,12 +121,15 @@ __all__ = [
     "newest",
     "ohlc",
     "parse_interval",
+    "partitioned_tables",
     "percentiles",
     "quarters",
     "reference",
     "rollup_table",
     "rollup_table_name",
     "seconds",
+    "tables_of",
+    "timed_tables",
     "total",
     "unique",
     "updated_at",

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, overload
 
 import psycopg
 from psycopg import IsolationLevel
-from psycopg.rows import AsyncRowFactory
+from psycopg.rows import AsyncRowFactory, namedtuple_row
 
 from chainstrata.config import Config
 from chainstrata.engines.postgres import budget
@@ -131,6 +131,20 @@ class Database:
     def connection(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """A connection for several statements, each its own transaction. `timeout` is how long to wait for one."""
         return _Lease(self._opened(), timeout, self._present)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """A connection of its own, outside the pool, closed when the block ends: neither locks nor settings outlive it."""
+        try:
+            driver = await psycopg.AsyncConnection.connect(
+                self.conninfo, autocommit=True, row_factory=namedtuple_row, prepare_threshold=0 if self.options.prepare else None
+            )
+        except psycopg.Error as error:
+            raise translate(error, sent=False) from error
+        async with driver:
+            if self._on_connect is not None:
+                await self._on_connect(driver)
+            yield Connection(driver, self._cache, self._metrics, self.options.slow_query, self.name)
 
     @asynccontextmanager
     async def transaction(

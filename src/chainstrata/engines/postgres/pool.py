@@ -92,7 +92,7 @@ class PoolOptions:
 def session_conninfo(conninfo: str, *, application_name: str, statement_timeout: float) -> str:
     """Return the conninfo with what every session sets. What the caller's own `options` say wins."""
     given = libpq.conninfo_to_dict(conninfo)
-    ours = f"-c statement_timeout={round(statement_timeout * 1000)} -c timezone=UTC"
+    ours = f"-c statement_timeout={round(statement_timeout * 1000)} -c timezone=UTC -c datestyle=ISO"
     given["options"] = f"{ours} {given.get('options') or ''}".strip()
     given["application_name"] = given.get("application_name") or application_name
     given.setdefault("connect_timeout", "10")

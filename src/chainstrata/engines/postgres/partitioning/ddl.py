@@ -1,0 +1,70 @@
+"""The statements that change partitions. Bounds are literals with an offset, so no session's time zone can bend them."""
+
+from datetime import UTC, datetime
+
+from psycopg import sql
+
+from chainstrata.engines.postgres.partitioning.model import BEGINNING, END, Partition
+
+
+def create(parent: sql.Identifier, partition: Partition) -> list[sql.Composed]:
+    """Return what makes a partition and attaches it. Together in one transaction.
+
+    Not CREATE TABLE … PARTITION OF, which locks the parent ACCESS EXCLUSIVE: readers and writers would queue behind it.
+    ATTACH PARTITION takes SHARE UPDATE EXCLUSIVE there, which neither reading nor writing conflicts with. Indexes, keys
+    and foreign keys come with ATTACH. Identity is left out, because from 17 on only the parent may have it.
+    """
+    make = sql.SQL(
+        "CREATE TABLE {child} (LIKE {parent}"
+        " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION)"
+    )
+    return [make.format(child=identifier(partition), parent=parent), attach(parent, partition)]
+
+
+def attach(parent: sql.Identifier, partition: Partition) -> sql.Composed:
+    bounds = sql.SQL("FOR VALUES FROM ({start}) TO ({end})").format(start=bound(partition.span.start), end=bound(partition.span.end))
+    return sql.SQL("ALTER TABLE {parent} ATTACH PARTITION {child} {bounds}").format(
+        parent=parent, child=identifier(partition), bounds=bounds
+    )
+
+
+def detach(parent: sql.Identifier, partition: Partition) -> sql.Composed:
+    """Return the detachment that locks nobody out. It cannot run in a transaction, and can be cut short: see `finalize`."""
+    return sql.SQL("ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY").format(parent=parent, child=identifier(partition))
+
+
+def finalize(parent: sql.Identifier, partition: Partition) -> sql.Composed:
+    """Return what ends a detachment that was cut short."""
+    return sql.SQL("ALTER TABLE {parent} DETACH PARTITION {child} FINALIZE").format(parent=parent, child=identifier(partition))
+
+
+def drop(partition: Partition) -> sql.Composed:
+    """Return the drop of a detached partition. Never CASCADE: what still hangs on it is for a person to judge."""
+    return sql.SQL("DROP TABLE {child}").format(child=identifier(partition))
+
+
+def add_bound_check(partition: Partition, column: str, name: str) -> sql.Composed:
+    """Return a check that says what the bounds say, so that attaching a table with rows need not read them."""
+    parts = [sql.SQL("{column} IS NOT NULL").format(column=sql.Identifier(column))]
+    if partition.span.start != BEGINNING:
+        parts.append(sql.SQL("{column} >= {start}").format(column=sql.Identifier(column), start=bound(partition.span.start)))
+    if partition.span.end != END:
+        parts.append(sql.SQL("{column} < {end}").format(column=sql.Identifier(column), end=bound(partition.span.end)))
+    return sql.SQL("ALTER TABLE {child} ADD CONSTRAINT {name} CHECK ({condition})").format(
+        child=identifier(partition), name=sql.Identifier(name), condition=sql.SQL(" AND ").join(parts)
+    )
+
+
+def drop_constraint(partition: Partition, name: str) -> sql.Composed:
+    return sql.SQL("ALTER TABLE {child} DROP CONSTRAINT IF EXISTS {name}").format(child=identifier(partition), name=sql.Identifier(name))
+
+
+def identifier(partition: Partition) -> sql.Identifier:
+    return sql.Identifier(partition.schema, partition.name)
+
+
+def bound(instant: datetime) -> sql.Composable:
+    """Return an instant as a literal that means the same in every session: always with its offset."""
+    if instant == BEGINNING:
+        return sql.SQL("MINVALUE")
+    return sql.SQL("MAXVALUE") if instant == END else sql.Literal(instant.astimezone(UTC).isoformat(sep=" "))

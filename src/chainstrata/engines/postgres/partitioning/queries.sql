@@ -1,0 +1,61 @@
+-- describe_table
+-- What a table is: whether it is partitioned, and by which single column.
+SELECT c.oid::bigint AS oid,
+       c.relkind = 'p' AS partitioned,
+       coalesce(a.attname, '') AS column_name,
+       coalesce(t.typname, '') AS column_type
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid AND p.partstrat = 'r' AND p.partnatts = 1
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.partattrs[0]
+LEFT JOIN pg_type t ON t.oid = a.atttypid
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p');
+
+-- list_partitions
+-- The partitions of one table with their bounds as instants, oldest first. What no datetime can hold is cut to %(beginning)s and %(end)s.
+WITH bound AS (
+    SELECT c.oid, n.nspname, c.relname, c.reltuples, i.inhdetachpending,
+           pg_get_expr(c.relpartbound, c.oid) AS text
+    FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_class parent ON parent.oid = i.inhparent
+    JOIN pg_namespace parent_schema ON parent_schema.oid = parent.relnamespace
+    WHERE parent_schema.nspname = %(schema)s AND parent.relname = %(table)s AND parent.relkind = 'p'
+), ends AS (
+    SELECT bound.*, regexp_match(text, $$FROM \('?(.*?)'?\) TO \('?(.*?)'?\)$$) AS part
+    FROM bound
+), instants AS (
+    SELECT ends.*,
+           replace(part[1], 'MINVALUE', '-infinity')::timestamptz AS lower_bound,
+           replace(part[2], 'MAXVALUE', 'infinity')::timestamptz AS upper_bound
+    FROM ends
+)
+SELECT oid::bigint AS oid, nspname AS schema, relname AS name, inhdetachpending AS detaching,
+       coalesce(text = 'DEFAULT', false) AS is_default,
+       least(greatest(coalesce(lower_bound, '-infinity'), %(beginning)s), %(end)s) AS lower_bound,
+       least(greatest(coalesce(upper_bound, 'infinity'), %(beginning)s), %(end)s) AS upper_bound,
+       coalesce(pg_total_relation_size(oid), 0) AS size_bytes,
+       greatest(reltuples, 0)::bigint AS rows_estimate
+FROM instants
+ORDER BY instants.lower_bound NULLS FIRST, name;
+
+-- names_in_use
+-- Every name in a schema that a new relation could clash with.
+SELECT c.relname AS name
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND starts_with(c.relname, %(prefix)s);
+
+-- detach_state
+-- Whether a table is a partition of another, and whether a detachment of it is pending. No row when it is not one.
+SELECT i.inhdetachpending AS detaching
+FROM pg_inherits i
+WHERE i.inhrelid = %(oid)s::bigint::oid;
+
+-- name_of
+-- The schema and name a table has now. No row when it is gone.
+SELECT n.nspname AS schema, c.relname AS name
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = %(oid)s::bigint::oid;

@@ -1,0 +1,22 @@
+"""Partitions kept by declaration: made ahead, in UTC, without blocking readers or writers.
+
+`apply` is what the command, the API and the schedule call; `ensure` covers a past range for samples and backfills.
+"""
+
+from chainstrata.partitions.model import Action, Problem, ProblemCode, Step
+from chainstrata.partitions.runner import NotPartitioned, Options, apply, ensure, list_all, plan, render, verify
+
+__all__ = [
+    "Action",
+    "NotPartitioned",
+    "Options",
+    "Problem",
+    "ProblemCode",
+    "Step",
+    "apply",
+    "ensure",
+    "list_all",
+    "plan",
+    "render",
+    "verify",
+]
