@@ -1,0 +1,30 @@
+"""Arrow tables into tables of PostgreSQL by binary COPY."""
+
+from typing import Any
+
+from psycopg import sql
+
+from chainstrata.engines.postgres.connection import Connection
+from chainstrata.ingest.encode import HEADER, TRAILER, Encoder
+from chainstrata.ingest.wire import WireTable
+
+
+async def copy_rows(connection: Connection, table: WireTable, rows: Any) -> int:
+    """Write the rows of an Arrow table or record batch, all or none, and return how many; columns are matched by name.
+
+    A row whose key is there already is an error. Raises `UnfitColumn` before the first row is sent when the columns do not
+    match, and when a value does not fit; outside a transaction nothing is written then either.
+    """
+    if not rows.num_rows:
+        return 0
+    encoder = Encoder(table, rows.schema.names)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        sql.Identifier(table.schema, table.name), sql.SQL(", ").join(sql.Identifier(column.name) for column in encoder.columns)
+    )
+    async with connection.copy(statement) as copy:
+        await copy.write(HEADER)
+        for block in encoder.encode(rows):
+            await copy.write(block)
+        await copy.write(TRAILER)
+    written: int = rows.num_rows
+    return written
