@@ -303,6 +303,23 @@ transactions = sa.Table(
     comment="One row per transaction and block that holds it.",
 )
 
+reorgs = sa.Table(
+    "reorgs",
+    METADATA,
+    column("old_tip", TXHASH, doc="Hash of the tip that was left."),
+    column("new_tip", TXHASH, doc="Hash of the tip that replaced it."),
+    column("fork_height", sa.BigInteger(), doc="Height of the last block both branches share."),
+    column("orphaned_blocks", sa.Integer(), doc="Blocks that left the chain."),
+    column("adopted_blocks", sa.Integer(), doc="Blocks that joined it."),
+    column("applied_at", INSTANT, server_default=sa.func.now(), doc="When the chain was moved here."),
+    sa.PrimaryKeyConstraint("old_tip", "new_tip", name="reorgs_pkey"),
+    _hash("reorgs", "old_tip"),
+    _hash("reorgs", "new_tip"),
+    check("reorgs_counts_not_negative", "least(fork_height, orphaned_blocks, adopted_blocks) >= 0"),
+    index("idx_reorgs_applied", "applied_at", why="Reorgs over a span of time."),
+    comment="One row per change of the chain to another branch.",
+)
+
 DATASETS = (
     Dataset(
         backfill_jobs,
@@ -367,6 +384,7 @@ DATASETS = (
         topic="insights.blocks",
         final="finalized",
     ),
+    Dataset(reorgs, "reorgs", time="applied_at", entity=("new_tip",), conflict=merge(), topic="insights.reorgs"),
     Dataset(
         transactions,
         "transactions",
@@ -374,7 +392,6 @@ DATASETS = (
         entity=("txid",),
         lifecycle=Lifecycle(partition=months(1), premake=3, archive=True),
         conflict=ignore(),
-        parents=(),
         mirror=Mirror(order_by=("block_time", "txid")),
         topic="insights.transactions",
     ),
