@@ -1,5 +1,20 @@
 """Fixtures of the engines these tests run on."""
 
+from tests.fixtures.packs import catalog, pack_template, packs, rows, shared_packs
 from tests.fixtures.postgres import conninfo, database, home, make_config, new_database, server, statements, template
 
-__all__ = ["conninfo", "database", "home", "make_config", "new_database", "server", "statements", "template"]
+__all__ = [
+    "catalog",
+    "conninfo",
+    "database",
+    "home",
+    "make_config",
+    "new_database",
+    "pack_template",
+    "packs",
+    "rows",
+    "server",
+    "shared_packs",
+    "statements",
+    "template",
+]
