@@ -4,8 +4,6 @@ A minute is kept an hour, an hour a day, a day a week, a week a year, a month fo
 months from days, because weeks straddle them, and day by day, because days leave before their month closes.
 """
 
-from enum import StrEnum
-
 import sqlalchemy as sa
 
 from chainstrata.model import (
@@ -37,27 +35,10 @@ from chainstrata.model import (
     weeks,
     years,
 )
+from chainstrata.packs.prices.model import CollectionState, CollectionType
 
 SCHEMA = "prices"
 METADATA = metadata(SCHEMA)
-
-
-class CollectionType(StrEnum):
-    """Why the collector ran."""
-
-    COMPLETE = "complete"
-    CONTINUOUS = "continuous"
-    PRIORITY_REFRESH = "priority_refresh"
-    MANUAL = "manual"
-
-
-class CollectionState(StrEnum):
-    """Where a run of the collector stands; all but running are final."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 collection_type = enum("collection_type", CollectionType, schema=SCHEMA)
