@@ -21,7 +21,7 @@ NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
 
 @pytest.fixture
 async def catalog(database: Database) -> Catalog:
-    """Give a pack whose tables exist, still without partitions."""
+    """Give a catalog whose tables exist, still without partitions."""
     declared = demo_catalog()
     await create_demo(database, declared)
     return declared

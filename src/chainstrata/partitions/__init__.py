@@ -4,19 +4,27 @@
 """
 
 from chainstrata.partitions.model import Action, Problem, ProblemCode, Step
+from chainstrata.partitions.quarantine import Held, HeldCount, Replayed, count_held, drop_held, list_held, replay
 from chainstrata.partitions.runner import NotPartitioned, Options, apply, ensure, list_all, plan, render, verify
 
 __all__ = [
     "Action",
+    "Held",
+    "HeldCount",
     "NotPartitioned",
     "Options",
     "Problem",
     "ProblemCode",
+    "Replayed",
     "Step",
     "apply",
+    "count_held",
+    "drop_held",
     "ensure",
     "list_all",
+    "list_held",
     "plan",
     "render",
+    "replay",
     "verify",
 ]

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from chainstrata.model import INSTANT, JSON, Dataset, check, column, metadata
+from chainstrata.model import INSTANT, JSON, Dataset, check, column, index, metadata
 from chainstrata.model.columns import SYSTEM_SCHEMA
 
 METADATA = metadata(SYSTEM_SCHEMA)
@@ -62,9 +62,56 @@ rollup_state = sa.Table(
     comment="One row per roll-up: how far it is, and what keeping it costs.",
 )
 
+# Quarantine -------------------------------------------------------------------------------------------------------------
+quarantine = sa.Table(
+    "quarantine",
+    METADATA,
+    column("id", sa.BigInteger, sa.Identity(always=True), doc="Number of the row."),
+    column("dataset", sa.Text, doc="Dataset it was meant for, by full name."),
+    column("reason", sa.Text, doc="Why it was not taken, from a closed list."),
+    column("detail", sa.Text, doc="What exactly was wrong, for people."),
+    column("content", JSON, nullable=True, doc="The row, as far as it could be read as one."),
+    column("original", sa.Text, nullable=True, doc="The exact text it came as, where that is not the content itself."),
+    column("source", sa.Text, nullable=True, doc="Where it came from."),
+    column("batch", sa.Text, nullable=True, doc="Batch it came in, as the source names it."),
+    column("row_time", INSTANT, nullable=True, doc="Time the row is about, where it could be read."),
+    column("fingerprint", sa.LargeBinary, doc="SHA-256 of the text: the same row refused again is counted, not kept again."),
+    column("first_seen", INSTANT, server_default=sa.func.now(), doc="When it was first refused."),
+    column("last_seen", INSTANT, server_default=sa.func.now(), doc="When it was last refused."),
+    column("times", sa.Integer, server_default=sa.text("1"), doc="How often it was refused."),
+    column("state", sa.Text, server_default="held", doc="held, replayed once it was taken after all, or dropped by a person."),
+    column("settled_at", INSTANT, nullable=True, doc="When it was replayed or dropped."),
+    sa.PrimaryKeyConstraint("id", name="quarantine_pkey"),
+    check(
+        "quarantine_reason_known",
+        "reason IN ('no_partition', 'sealed', 'late', 'bad_value', 'constraint', 'duplicate', 'no_parent', 'malformed')",
+    ),
+    check("quarantine_state_known", "state IN ('held', 'replayed', 'dropped')"),
+    check("quarantine_settled", "(state = 'held') = (settled_at IS NULL)"),
+    check("quarantine_kept", "content IS NOT NULL OR original IS NOT NULL"),
+    index(
+        "quarantine_held_key",
+        "dataset",
+        "fingerprint",
+        unique=True,
+        postgresql_where=sa.text("state = 'held'"),
+        why="The same row refused again is counted where it stands.",
+    ),
+    index(
+        "idx_quarantine_replay",
+        "dataset",
+        "reason",
+        "id",
+        postgresql_where=sa.text("state = 'held'"),
+        why="What is held, by dataset and reason: counts and replays.",
+    ),
+    comment="One row per different row that a dataset did not take, kept until it is replayed or dropped.",
+)
+
 DATASETS: tuple[Dataset, ...] = (
     Dataset(migration, name="migrations"),
     Dataset(dataset, name="datasets"),
     Dataset(rollup_source, name="rollup_sources"),
     Dataset(rollup_state, name="rollups"),
+    Dataset(quarantine, name="quarantine"),
 )
