@@ -41,7 +41,7 @@ from chainstrata.rollups import Rollups
 
 COINS = 1000
 BATCH = 10_000
-MINUTES, QUICK_MINUTES = 1000, 200
+MINUTES, QUICK_MINUTES = 1000, 20
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTES_IN_A_BATCH = BATCH // COINS
 BATCHES_IN_AN_HOUR = 60 // MINUTES_IN_A_BATCH
@@ -284,5 +284,5 @@ BENCHMARK = Benchmark(
     reference="ingest_only",
     prepare=prepare,
     rounds=5,
-    quick_rounds=2,
+    quick_rounds=1,
 )
