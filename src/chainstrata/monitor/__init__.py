@@ -1,0 +1,36 @@
+"""How everything is: engines, packs, schema, datasets, services. One public function, `status`, behind every edge."""
+
+from chainstrata.monitor.model import (
+    DatasetStatus,
+    EngineStatus,
+    Finding,
+    NodeStatus,
+    PackStatus,
+    PoolStatus,
+    SchemaVersion,
+    ServiceState,
+    ServiceStatus,
+    Severity,
+    Status,
+)
+from chainstrata.monitor.planner import Sizes
+from chainstrata.monitor.runner import Health, Versions, health, status
+
+__all__ = [
+    "DatasetStatus",
+    "EngineStatus",
+    "Finding",
+    "Health",
+    "NodeStatus",
+    "PackStatus",
+    "PoolStatus",
+    "SchemaVersion",
+    "ServiceState",
+    "ServiceStatus",
+    "Severity",
+    "Sizes",
+    "Status",
+    "Versions",
+    "health",
+    "status",
+]
