@@ -60,13 +60,16 @@ def _setting(key: str, kind: type[T], default: T, doc: str, **options: Any) -> S
     return setting
 
 
+def _zero(value: Any) -> Any:
+    return timedelta(0) if isinstance(value, timedelta) else 0
+
+
 def _positive(value: Any) -> str:
-    zero: Any = timedelta(0) if isinstance(value, timedelta) else 0
-    return "" if value > zero else f"must be positive (got {show_value(value)})"
+    return "" if value > _zero(value) else f"must be positive (got {show_value(value)})"
 
 
 def _not_negative(value: Any) -> str:
-    return "" if value >= 0 else f"must not be negative (got {show_value(value)})"
+    return "" if value >= _zero(value) else f"must not be negative (got {show_value(value)})"
 
 
 def _port(value: int) -> str:
@@ -93,6 +96,13 @@ MODE = _setting(
 )
 NODE_HOST = _setting("node.host", str, "127.0.0.1", "Address the API and the status page listen on.")
 NODE_PORT = _setting("node.port", int, 0, "Port of the API and the status page. 0 picks the first free one from 8640 on.", check=_port)
+NODE_STOP_TIMEOUT = _setting(
+    "node.stop_timeout",
+    timedelta,
+    timedelta(seconds=30),
+    "How long services may take to finish what is in hand when the node stops.",
+    check=_not_negative,
+)
 PACKS = _setting("packs", list, [], "Packs to load, by name. Empty: every installed pack.")
 LOG_LEVEL = _setting("log.level", str, "info", "How much the node logs.", check=_one_of("debug", "info", "warning", "error"))
 

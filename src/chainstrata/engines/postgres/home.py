@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -115,17 +115,22 @@ class HomeLock:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """What a running node tells other commands of the same home. `ports` by service: `postgres`, `http`."""
+    """What a running node tells other commands of the same home. `ports` by service: `postgres`, `http`.
+
+    `address` is where it serves HTTP, `versions` what it runs, by name.
+    """
 
     pid: int
     born: int
     ports: dict[str, int]
     started: datetime
+    address: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_this_process(cls, ports: dict[str, int]) -> "NodeRecord":
+    def of_this_process(cls, ports: dict[str, int], *, address: str = "", versions: dict[str, str] | None = None) -> "NodeRecord":
         me = read_process(os.getpid())
-        return cls(os.getpid(), me.born if me else 0, dict(ports), datetime.now(UTC))
+        return cls(os.getpid(), me.born if me else 0, dict(ports), datetime.now(UTC), address, dict(versions or {}))
 
     @classmethod
     def read(cls, home: Path) -> "NodeRecord | None":
@@ -133,7 +138,8 @@ class NodeRecord:
         known = _read_json(home / _NODE)
         if known is None:
             return None
-        record = cls(known["pid"], known["born"], known["ports"], datetime.fromisoformat(known["started"]))
+        started = datetime.fromisoformat(known["started"])
+        record = cls(known["pid"], known["born"], known["ports"], started, known.get("address", ""), known.get("versions", {}))
         process = read_process(record.pid)
         return record if process is not None and process.alive and process.born == record.born else None
 

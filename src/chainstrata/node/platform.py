@@ -1,0 +1,61 @@
+"""`Platform`: settings, catalog, database and the features wired together. What every edge, and a user's program, works with."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from chainstrata import monitor, partitions
+from chainstrata.config import PACKS, Config, load_config
+from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
+from chainstrata.engines.postgres.server import Progress
+from chainstrata.model import Catalog
+from chainstrata.packs import load_catalog
+
+__all__ = ["Platform", "Step", "connect"]
+
+
+class Platform:
+    """Everything at hand: `platform.catalog` is what is declared, `platform.database` where it is kept."""
+
+    def __init__(self, config: Config, catalog: Catalog, database: Database, target: Target) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.database = database
+        self.target = target
+        self._sizes = monitor.Sizes()
+
+    def __repr__(self) -> str:
+        return f"Platform({self.target.kind}, packs={[pack.name for pack in self.catalog.packs]})"
+
+    async def health(self) -> monitor.Health:
+        """Say cheaply whether the platform can do its work."""
+        return await monitor.health(self.database)
+
+    async def status(self, node: monitor.NodeStatus | None = None) -> monitor.Status:
+        """Look at everything: engines, packs, datasets, findings. `node` is the node's own account, where there is one."""
+        kind = "url" if self.target.kind == "url" else "embedded"
+        return await monitor.status(self.database, self.catalog, kind=kind, node=node, sizes=self._sizes)
+
+    async def make_partitions(self) -> str:
+        """Bring the partitions of all datasets to what they should be; return a line on what was done."""
+        steps = await partitions.apply(self.database, self.catalog, options=partitions.Options.from_config(self.config))
+        return f"{len(steps)} made" if steps else "all there"
+
+
+@asynccontextmanager
+async def connect(
+    config: Config | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    pool: PoolOptions | None = None,
+) -> AsyncIterator[Platform]:
+    """Open the platform of these settings: `async with chainstrata.connect() as platform`.
+
+    It works on the PostgreSQL of `postgres.url`, else on the one of the node that runs on this home, else on an embedded one
+    that runs until the block ends. `settings` are keyed as in the file, and win over file and environment.
+    """
+    config = config or load_config(settings)
+    catalog = load_catalog([*config[PACKS]])
+    async with open_target(config, progress=progress) as target, Database(target.conninfo, config, options=pool) as database:
+        yield Platform(config, catalog, database, target)
