@@ -206,7 +206,7 @@ class RollupMachine(RuleBasedStateMachine):
         await self.world.rollups.refresh()
         async with self.world.database.transaction() as connection:
             await self.world.rollups.let_go(connection, "demo.price.hourly", until)
-            await connection.execute("DELETE FROM demo.price_hourly WHERE bucket < %s", (until,))
+            await connection.execute("DELETE FROM demo.hours WHERE hour_ts < %s", (until,))
 
     @precondition(lambda self: self.gone > START)
     @rule(rows=st.lists(st.tuples(COINS, OFFSETS, PRICES, VOLUMES), min_size=1, max_size=5))

@@ -3,11 +3,16 @@
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainstrata.cli.output import Output
 from chainstrata.config import REGISTRY, Config, load_config
 from chainstrata.errors import UsageError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from chainstrata.node import Platform
 
 
 @dataclass(slots=True)
@@ -42,6 +47,17 @@ def settings() -> Config:
     if invocation.config is None:
         invocation.config = load_config(invocation.flags, file=invocation.file)
     return invocation.config
+
+
+def open_platform() -> "AbstractAsyncContextManager[Platform]":
+    """Return the platform of these settings, to be entered, with a pool as small as a command needs."""
+    from dataclasses import replace
+
+    from chainstrata.engines.postgres import PoolOptions
+    from chainstrata.node import connect
+
+    config = settings()
+    return connect(config, pool=replace(PoolOptions.from_config(config), min_size=1))
 
 
 def parse_assignment(text: str) -> tuple[str, str]:

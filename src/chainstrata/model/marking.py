@@ -6,7 +6,7 @@ trigger with transition tables. Every roll-up has a table `<roll-up>__carried` w
 buckets that are not whole without them, and what came too late to be a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, LiteralString, cast
 
 import sqlalchemy as sa
@@ -19,8 +19,10 @@ from chainstrata.model.rollup import Rollup, bookkeeping, measure_columns
 
 INTERNAL = {"internal": True}
 """`Table.info` of tables that serve another table and are not shown beside datasets."""
-PAIRS_PER_STATEMENT = 1000
-"""A statement that touches more (key, bucket) pairs than this marks whole buckets."""
+KEY_COST = 2.5
+"""Looking one key of a bucket up costs about as much as passing by the rows of this many."""
+FEW_KEYS = 256
+"""A statement that touches more keys of one bucket, and more than a look-up of each would pay for, marks the whole bucket."""
 
 
 def children(dataset: Dataset, source: str = "") -> tuple[Rollup, ...]:
@@ -101,20 +103,21 @@ def marking_function(dataset: Dataset) -> str:
     rollups = children(dataset)
     keys = [sql.Identifier(key) for key in marked_keys(rollups)]
     width = marked_width(rollups)
-    names = sql.SQL(", ").join(keys)
-    nothing = sql.SQL(", ").join(sql.SQL("NULL::{}").format(type_sql(dataset.table.c[key].type)) for key in marked_keys(rollups))
+    nothing = [sql.SQL("NULL::{}").format(type_sql(dataset.table.c[key].type)) for key in marked_keys(rollups)]
     dirty = sql.Identifier(dataset.schema, f"{dataset.table.name}__dirty")
     start = floor_sql(width, sql.Identifier(dataset.time))
 
     def insert(rows: sql.Composable) -> sql.Composed:
         return _MARK.format(
             dirty=dirty,
-            names=names,
-            nothing=nothing,
+            keys=_listed(keys),
+            nothing=_listed(nothing),
             start=start,
             rows=rows,
             end=next_sql(width, sql.Identifier("lo")),
-            most=sql.Literal(PAIRS_PER_STATEMENT),
+            few=sql.Literal(FEW_KEYS),
+            cost=sql.Literal(KEY_COST),
+            rollups=sql.Literal([f"{dataset.full_name}.{rollup.name}" for rollup in rollups]),
         )
 
     both = sql.SQL("(TABLE new_rows UNION ALL TABLE old_rows) AS touched")
@@ -132,13 +135,21 @@ def mark_name(dataset: Dataset) -> str:
     return f"{dataset.table.name}__mark"
 
 
+def _listed(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL("").join(sql.SQL("{}, ").format(part) for part in parts)
+
+
 _MARK = sql.SQL(
-    """    INSERT INTO {dirty} ({names}, lo, hi)
-        WITH pairs AS MATERIALIZED (SELECT DISTINCT {names}, {start} AS lo FROM {rows}),
-             dense AS (SELECT count(*) > {most} AS yes FROM pairs)
-        SELECT {names}, lo, {end} FROM pairs WHERE NOT (SELECT yes FROM dense)
+    """    INSERT INTO {dirty} ({keys}lo, hi)
+        WITH pairs AS MATERIALIZED (SELECT DISTINCT {keys}{start} AS lo FROM {rows}),
+             dense AS MATERIALIZED (
+                 SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
+                     SELECT greatest({few}, max(keys_per_bucket) / {cost}) FROM strata.rollup_state WHERE rollup = ANY ({rollups})
+                 )
+             )
+        SELECT {keys}lo, {end} FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
         UNION ALL
-        SELECT {nothing}, lo, {end} FROM (SELECT DISTINCT lo FROM pairs) AS whole WHERE (SELECT yes FROM dense);"""
+        SELECT {nothing}lo, {end} FROM dense;"""
 )
 _FUNCTION = sql.SQL(
     """CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$

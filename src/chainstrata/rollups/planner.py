@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from chainstrata.model import Catalog, Dataset, Interval, Pack
-from chainstrata.model.marking import children, marked_keys, marked_width
+from chainstrata.model.marking import FEW_KEYS, KEY_COST, children, marked_keys, marked_width
 from chainstrata.model.rollup import rollup_table_name
 from chainstrata.rollups.model import Key, Level, Mark, Pairs, Range, Source, Work
 
-# A key looked up costs about as much as this many keys read in passing.
-PAIR_COST = 2.5
 # Buckets between two dirty ones that are read along rather than starting another pass.
 BRIDGE = 2
 
@@ -73,8 +71,7 @@ def plan(
     """Return the work that brings a level up to date with the marks of its source.
 
     `span` bounds open marks: it covers every row and every bucket there is. Buckets that start before `floor` are left as
-    they are. `keys_per_bucket` is how many keys a whole bucket has, None if nobody knows; then single keys are looked up
-    only where they are very few.
+    they are. `keys_per_bucket` is how many keys a whole bucket has, None if nobody knows.
     """
     every = level.rollup.every
     positions = [source.marked.index(name) for name in level.rollup.by]
@@ -111,7 +108,7 @@ def _starts(every: Interval, lo: datetime, hi: datetime) -> list[datetime]:
 
 
 def _dense(single: Mapping[datetime, set[Key]], keys_per_bucket: float | None) -> set[datetime]:
-    most = max(16.0, keys_per_bucket / PAIR_COST) if keys_per_bucket else 16.0
+    most = keys_per_bucket / KEY_COST if keys_per_bucket else FEW_KEYS
     return {start for start, keys in single.items() if len(keys) > most}
 
 

@@ -95,14 +95,18 @@ def _live_level(depth: int, source: Source, level: Level, below: Level | None) -
 
 
 def _marks(depth: int, source: Source, level: Level, below: Level | None) -> sql.Composed:
-    """Select the marks a level is behind by: its source's own, and the buckets dirty below it."""
+    """Select the marks a level is behind by: its source's own, and the buckets below it that are dirty or wait to be merged into."""
     by = level.rollup.by
     own = COMMA.join([*(column(key) for key in by), sql.SQL("lo, hi")])
     marks = sql.SQL("SELECT {} FROM {}").format(own, identifier(source.dirty))
     if below is None:
         return marks
-    lower = COMMA.join([*(column(key) for key in by), sql.SQL("bucket"), bucket_end(below, sql.SQL("bucket"))])
-    return sql.SQL("{} UNION ALL SELECT {} FROM {}").format(marks, lower, _numbered("touched", depth - 1))
+    keys = sql.SQL("").join(sql.SQL("{}, ").format(column(key)) for key in by)
+    start = column(below.rollup.bucket)
+    end = bucket_end(below, start)
+    waits = sql.SQL("SELECT {}{}, {} FROM {} WHERE {} <= {}").format(keys, start, end, identifier(below.carried), end, gone(depth - 1))
+    touched = sql.SQL("SELECT {}bucket, {} FROM {}").format(keys, bucket_end(below, sql.SQL("bucket")), _numbered("touched", depth - 1))
+    return sql.SQL(" UNION ALL ").join([marks, touched, waits])
 
 
 def _buckets(level: Level) -> sql.Composed:

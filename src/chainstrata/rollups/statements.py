@@ -75,33 +75,53 @@ def pairs_relation(level: Level) -> sql.Composed:
 def refresh_range(source: Source, level: Level, *, carried: bool) -> sql.Composed:
     """Return the statement that makes the buckets from `lo` to `hi` what their rows from `gone_before` on give."""
     rows = scan(source, level, sql.SQL("greatest({}, {})").format(LO, FLOOR), HI)
-    within = sql.SQL("t.{bucket} >= {lo} AND t.{bucket} < {hi}").format(bucket=column(level.rollup.bucket), lo=LO, hi=HI)
+    within = sql.SQL("(SELECT * FROM {{}} WHERE {bucket} >= {lo} AND {bucket} < {hi})").format(
+        bucket=column(level.rollup.bucket), lo=LO, hi=HI
+    )
     return _refresh(level, [], fold(source, level, rows), within, carried=carried)
 
 
 def refresh_pairs(source: Source, level: Level, *, carried: bool) -> sql.Composed:
     """Return the statement that does the same for single buckets of single keys."""
-    within = sql.SQL("EXISTS (SELECT FROM pairs WHERE {} AND pairs.lo = t.{})").format(
-        same(level.rollup.by, "pairs", "t"), column(level.rollup.bucket)
+    within = sql.SQL("(SELECT t.* FROM pairs JOIN {{}} AS t ON {same} AND t.{bucket} = pairs.lo)").format(
+        same=same(level.rollup.by, "pairs", "t"), bucket=column(level.rollup.bucket)
     )
     return _refresh(level, [pairs_relation(level)], fold_pairs(source, level, FLOOR), within, carried=carried)
 
 
 def _refresh(
-    level: Level, before: Sequence[sql.Composable], folded: sql.Composable, within: sql.Composable, *, carried: bool
+    level: Level, before: Sequence[sql.Composable], folded: sql.Composable, within: sql.Composed, *, carried: bool
 ) -> sql.Composed:
+    """Fold, compare with what is kept, and write only what differs. `within` selects the buckets in question from a table."""
     key = [*level.rollup.by, level.rollup.bucket]
+    columns = layout(level)
+    values = columns[len(key) :]
+    scope = sql.SQL(within.as_string())  # pyright: ignore[reportArgumentType]  # composed above, with one place left open
     result = folded
     if carried:
-        over = sql.SQL("(SELECT * FROM {} AS t WHERE {}) AS over").format(identifier(level.carried), within)
+        over = sql.SQL("{} AS over_").format(scope.format(identifier(level.carried)))
         result = merge(level, sql.SQL("({}) AS live").format(folded), over)
     relations = [
         *before,
         sql.SQL("result AS MATERIALIZED ({})").format(result),
-        sql.SQL("written AS ({})").format(_upsert(level, sql.SQL("result"))),
+        # A full join is hashed or merged, never looped: the planner cannot know how many rows a fold will give.
         sql.SQL(
-            "removed AS (DELETE FROM {table} AS t WHERE {within} AND NOT EXISTS (SELECT FROM result AS r WHERE {same}) RETURNING {keys})"
-        ).format(table=identifier(level.table), within=within, same=same(key, "r", "t"), keys=names(key, "t")),
+            "changes AS MATERIALIZED (SELECT {new}, {old}, r.samples IS NULL AS is_gone FROM result AS r FULL JOIN {kept} AS t ON {same}"
+            " WHERE ({new_values}) IS DISTINCT FROM ({old_values}))"
+        ).format(
+            new=names(columns, "r"),
+            old=COMMA.join(sql.SQL("{} AS {}").format(column(name, "t"), column(f"old_{name}")) for name in key),
+            kept=scope.format(identifier(level.table)),
+            same=same(key, "r", "t"),
+            new_values=names(values, "r"),
+            old_values=names(values, "t"),
+        ),
+        sql.SQL("written AS ({})").format(_upsert(level, sql.SQL("changes WHERE NOT is_gone"))),
+        sql.SQL("removed AS (DELETE FROM {} AS t USING changes AS c WHERE c.is_gone AND {} RETURNING {})").format(
+            identifier(level.table),
+            sql.SQL(" AND ").join(sql.SQL("t.{} = c.{}").format(column(name), column(f"old_{name}")) for name in key),
+            names(key, "t"),
+        ),
         *_marked(level),
     ]
     return sql.SQL(
@@ -111,21 +131,18 @@ def _refresh(
 
 
 def _upsert(level: Level, relation: sql.Composable) -> sql.Composed:
-    """Write a relation of the layout, in key order, touching only buckets that change."""
+    """Write a relation of the layout, in key order."""
     key = [*level.rollup.by, level.rollup.bucket]
     columns = layout(level)
-    values = columns[len(key) :]
     return sql.SQL(
         "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {relation} ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {set},"
-        " updated_at = now() WHERE ({own}) IS DISTINCT FROM ({new}) RETURNING {returned}"
+        " updated_at = now() RETURNING {returned}"
     ).format(
         table=identifier(level.table),
         columns=names(columns),
         relation=relation,
         key=names(key),
-        set=COMMA.join(sql.SQL("{0} = excluded.{0}").format(column(name)) for name in values),
-        own=names(values, "t"),
-        new=names(values, "excluded"),
+        set=COMMA.join(sql.SQL("{0} = excluded.{0}").format(column(name)) for name in columns[len(key) :]),
         returned=names(key, "t"),
     )
 
@@ -169,9 +186,7 @@ def _into_carried(level: Level, relation: sql.Composable) -> sql.Composed:
     carried = level.carried
     key = [*level.rollup.by, level.rollup.bucket]
     columns = layout(level)
-    known = sql.SQL("(SELECT c.* FROM {} AS c WHERE EXISTS (SELECT FROM arriving AS r WHERE {})) AS known").format(
-        identifier(carried), same(key, "r", "c")
-    )
+    known = sql.SQL("(SELECT c.* FROM arriving AS r JOIN {} AS c ON {}) AS known").format(identifier(carried), same(key, "r", "c"))
     return sql.SQL(
         "WITH arriving AS MATERIALIZED (SELECT {columns} FROM {relation}), both_ AS ({merged})"
         " INSERT INTO {carried} ({columns}) SELECT {columns} FROM both_ ORDER BY {key}"
@@ -195,9 +210,7 @@ def absorb(level: Level) -> sql.Composed:
     """Return the statement that merges what was carried into buckets none of whose rows are left: before `frozen`."""
     bucket = level.rollup.bucket
     key = [*level.rollup.by, bucket]
-    kept = sql.SQL("(SELECT t.* FROM {} AS t WHERE EXISTS (SELECT FROM arriving AS r WHERE {})) AS kept").format(
-        identifier(level.table), same(key, "r", "t")
-    )
+    kept = sql.SQL("(SELECT t.* FROM arriving AS r JOIN {} AS t ON {}) AS kept").format(identifier(level.table), same(key, "r", "t"))
     relations = [
         sql.SQL("arriving AS (DELETE FROM {} AS c WHERE c.{} < %(frozen)s RETURNING {})").format(
             identifier(level.carried), column(bucket), names(layout(level), "c")

@@ -1,0 +1,45 @@
+"""The application that a node serves: health, the API under /api/v1, the page."""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from chainstrata import __version__
+from chainstrata.api.errors import handle_errors
+from chainstrata.api.requests import RequestIds
+from chainstrata.api.status import health_router, status_router
+from chainstrata.dashboard import add_dashboard
+from chainstrata.monitor import NodeStatus
+from chainstrata.node import Platform
+
+PREFIX = "/api/v1"
+DESCRIPTION = """The data tier of a blockchain product.
+
+Every error answers `{"error": {"code", "message", "hint"}}`; `code` is stable. Every answer carries `X-Request-ID`, the
+caller's own if it sent one; the node's log names it."""
+
+
+def create_app(platform: Platform, node: Callable[[], NodeStatus]) -> ASGIApp:
+    """Return the application as it is served. `node` tells how the node itself is."""
+    # Around everything, so that the answer to a bug has its ID too.
+    return RequestIds(build_api(platform, node))
+
+
+def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
+    """Return the application with all its routes."""
+    app = FastAPI(
+        title="ChainStrata",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+    )
+    app.state.platform = platform
+    app.state.node = node
+    handle_errors(app)
+    app.include_router(health_router)
+    app.include_router(status_router, prefix=PREFIX)
+    add_dashboard(app)
+    return app

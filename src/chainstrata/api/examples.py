@@ -1,0 +1,87 @@
+"""Examples that the description of the API shows; a test holds them against what the routes answer."""
+
+from typing import Any, Final
+
+STATUS: Final[dict[str, Any]] = {
+    "healthy": True,
+    "at": "2026-01-02T03:04:05.678901Z",
+    "took_seconds": 0.018,
+    "engines": [
+        {
+            "name": "postgres",
+            "kind": "embedded",
+            "state": "running",
+            "version": "18.6",
+            "started": "2026-01-01T00:00:00Z",
+            "size_bytes": None,
+            "connections": 9,
+            "max_connections": 100,
+            "detail": "database chainstrata",
+        }
+    ],
+    "packs": [
+        {
+            "name": "validators",
+            "doc": "Validators of a proof-of-stake chain.",
+            "datasets": 9,
+            "rows": 1200000,
+            "size_bytes": 183500800,
+            "schema": {"pack": "validators", "applied": "validators_0001", "newest": "validators_0001", "pending": 0},
+        }
+    ],
+    "datasets": [
+        {
+            "name": "validators.snapshots",
+            "pack": "validators",
+            "table": "validators.validator_snapshots",
+            "exists": True,
+            "rollup_of": "",
+            "rows": 1200000,
+            "rows_exact": False,
+            "partitions": 38,
+            "size_bytes": 183500800,
+            "size_exact": True,
+            "index_bytes": 52428800,
+            "dead_rows": 0,
+            "inserted": 1200000,
+            "updated": 0,
+            "deleted": 0,
+            "analyzed": "2026-01-02T03:00:00Z",
+        }
+    ],
+    "findings": [
+        {
+            "severity": "warning",
+            "code": "index_invalid",
+            "object": "validators.validator_snapshots_index_ts",
+            "message": "index of validator_snapshots is not usable: its build was cut short",
+            "hint": "Run `chainstrata migrate up`: it builds it anew.",
+        }
+    ],
+    "node": {
+        "pid": 4711,
+        "version": "0.1.0",
+        "python": "3.11.7",
+        "mode": "development",
+        "home": "/srv/chainstrata/.chainstrata",
+        "address": "http://127.0.0.1:8640",
+        "started": "2026-01-01T00:00:00Z",
+        "uptime_seconds": 97445.6,
+        "services": [{"name": "http", "state": "running", "since": "2026-01-01T00:00:00Z", "restarts": 0, "error": ""}],
+        "pool": {
+            "size": 5,
+            "used": 1,
+            "waiting": 0,
+            "min_size": 5,
+            "max_size": 25,
+            "wait_p50": 0.00001,
+            "wait_p95": 0.00004,
+            "wait_max": 0.002,
+            "acquire_timeouts": 0,
+            "connections_lost": 0,
+            "queries": 5120,
+            "slow_queries": 0,
+            "errors": 0,
+        },
+    },
+}

@@ -1,0 +1,163 @@
+"""The API on a real database: health, status, one shape of errors, request IDs, the page."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from chainstrata import monitor, partitions
+from chainstrata.api import build_api
+from chainstrata.api.examples import STATUS
+from chainstrata.api.requests import RequestIds
+from chainstrata.cli.output import to_plain
+from chainstrata.config import load_config
+from chainstrata.engines.postgres import Database, Target
+from chainstrata.errors import UnknownName
+from chainstrata.node import Platform
+from tests.fixtures.demo import create_demo, demo_catalog
+
+NODE = monitor.NodeStatus(1, "0.1.0", "3.11", "development", "/home", "http://127.0.0.1:1", datetime.now(UTC), 5.0)
+
+
+@pytest.fixture
+async def app(database: Database, conninfo: str) -> FastAPI:
+    """Give the application on a pack whose tables exist."""
+    catalog = demo_catalog()
+    await create_demo(database, catalog)
+    await partitions.apply(database, catalog)
+    platform = Platform(load_config(environment={}), catalog, database, Target(conninfo, "url"))
+    return build_api(platform, lambda: NODE)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(RequestIds(app), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://node") as one:
+        yield one
+
+
+async def test_health_is_ok_while_the_database_answers(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "reason": "", "version": "0.1.0", "uptime_seconds": 5.0})
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_health_is_503_with_the_reason_when_it_does_not(client: httpx.AsyncClient, database: Database) -> None:
+    await database.close()
+    answer = await client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "unavailable"
+    assert answer.json()["reason"].startswith("postgres: ")
+
+
+async def test_status_is_what_the_public_function_returns(client: httpx.AsyncClient, app: FastAPI) -> None:
+    answer = (await client.get("/api/v1/status")).json()
+    direct = to_plain(await app.state.platform.status(NODE))
+    assert answer["node"] == direct["node"]
+    assert answer["datasets"] == direct["datasets"]
+    assert answer.keys() == direct.keys()
+
+
+def shape(value: object) -> object:
+    """Return the names in a value, however deep, without its figures."""
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value else None
+
+
+async def test_the_example_has_the_shape_of_an_answer(client: httpx.AsyncClient) -> None:
+    answer = (await client.get("/api/v1/status")).json()
+    for part in ("engines", "datasets"):
+        assert shape(answer[part]) == shape(STATUS[part])
+    assert answer.keys() == STATUS.keys()
+    assert answer["packs"][0].keys() == STATUS["packs"][0].keys()
+    assert answer["node"].keys() == STATUS["node"].keys()
+
+
+async def test_every_route_is_described_with_an_example(client: httpx.AsyncClient) -> None:
+    description = (await client.get("/api/v1/openapi.json")).json()
+    assert set(description["paths"]) == {"/health", "/api/v1/status"}
+    for path, methods in description["paths"].items():
+        for method, route in methods.items():
+            assert route["summary"], path
+            assert route["description"], path
+            content = route["responses"]["200"]["content"]["application/json"]
+            name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            assert "example" in content or "example" in description["components"]["schemas"][name], f"{method} {path}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/api/v1/nowhere", 404, "not_found"),
+        ("GET", "/static/page.html", 404, "not_found"),
+        ("GET", "/static/other.css", 404, "not_found"),
+        ("POST", "/health", 405, "method_not_allowed"),
+        ("GET", "/broken", 500, "internal"),
+        ("GET", "/ours", 404, "unknown_name"),
+        ("GET", "/typed?limit=many", 422, "invalid_request"),
+    ],
+)
+async def test_every_error_has_the_same_shape(
+    client: httpx.AsyncClient, app: FastAPI, method: str, path: str, status: int, code: str
+) -> None:
+    @app.get("/broken")
+    async def broken() -> None:
+        raise ValueError("secret detail")
+
+    @app.get("/ours")
+    async def ours() -> None:
+        raise UnknownName("dataset", "demo.price", ["demo.prices"])
+
+    @app.get("/typed")
+    async def typed(limit: int) -> int:
+        return limit
+
+    answer = await client.request(method, path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["code"] == code
+    assert set(error) >= {"code", "message", "hint"}
+    assert "secret" not in answer.text
+    assert error["message"][0].islower()
+    assert answer.headers["X-Request-ID"]
+
+
+async def test_a_request_keeps_its_id_if_it_is_a_decent_one(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/health", headers={"X-Request-ID": "order-4711"})).headers["X-Request-ID"] == "order-4711"
+    for bad in ("a" * 65, "new line", ""):
+        assert re.fullmatch(r"[0-9a-f]{16}", (await client.get("/health", headers={"X-Request-ID": bad})).headers["X-Request-ID"])
+
+
+async def test_the_page_shows_what_status_says_and_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("/")
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    for shown in ("ChainStrata", "healthy", "PostgreSQL", "demo", "prices", "hourly", "development"):
+        assert shown in page.text
+    linked = set(re.findall(r'(?:href|src)="([^"]+)"', page.text))
+    assert all(link.startswith("/") for link in linked)
+    for link in linked:
+        assert (await client.get(link)).status_code == 200, link
+    for name in ("page.css", "page.js"):
+        assert "http" not in (await client.get(f"/static/{name}")).text
+
+
+async def test_the_page_escapes_what_it_shows(client: httpx.AsyncClient, app: FastAPI) -> None:
+    service = monitor.ServiceStatus("x", monitor.ServiceState.RESTARTING, datetime.now(UTC), 1, error='"><script>alert(1)</script>')
+    app.state.node = lambda: monitor.NodeStatus(
+        1, "0.1.0", "3.11", "development", "/home", "http://127.0.0.1:1", datetime.now(UTC), 5.0, services=(service,)
+    )
+    page = await client.get("/")
+    assert "<script>alert" not in page.text
+
+
+async def test_the_page_is_there_while_the_database_is_away(client: httpx.AsyncClient, database: Database) -> None:
+    await database.close()
+    page = await client.get("/")
+    assert page.status_code == 200
+    assert "not healthy" in page.text
