@@ -24,6 +24,7 @@ from chainstrata.model import (
     Pack,
     Parent,
     Rollup,
+    Spelling,
     SqlKind,
     column,
     count,
@@ -40,6 +41,7 @@ from chainstrata.model import (
     ohlc,
     percentiles,
     rollup_table,
+    spelled,
     total,
     updated_at,
     weeks,
@@ -333,3 +335,11 @@ def test_a_trigger_says_which_table_it_is_on() -> None:
 def test_a_sql_file_without_name_meaning_or_create_is_refused(text: str) -> None:
     with pytest.raises(DeclarationError, match=r"a: t\.sql: must open with"):
         parse_sql_object(text, "a", "t.sql")
+
+
+def test_a_spelling_keeps_length_and_characters_apart() -> None:
+    made = spelled("t_hash_form", "hash", Spelling("0x[0-9a-f]*", 66, 66), Spelling("[0-9A-Z]*", 2, 64), empty=True)
+    assert str(made.sqltext) == (
+        "(hash = '') OR (length(hash) = 66 AND hash ~ '^0x[0-9a-f]*$') OR (length(hash) BETWEEN 2 AND 64 AND hash ~ '^[0-9A-Z]*$')"
+    )
+    assert str(spelled("t_hash_form", "hash", Spelling("[0-9]*", 1, 2)).sqltext) == "length(hash) BETWEEN 1 AND 2 AND hash ~ '^[0-9]*$'"

@@ -5,6 +5,7 @@ nothing here can round. `index` and `column` make the reason and the meaning par
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -95,6 +96,31 @@ def unique(name: str, *columns: str) -> sa.UniqueConstraint:
 
 def check(name: str, condition: str) -> sa.CheckConstraint:
     return sa.CheckConstraint(condition, name=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """One way to spell a value: a regular expression for the whole of it, and how long it may be.
+
+    Length stands apart because a bounded repetition costs PostgreSQL dearly, at every row: `^[0-9a-f]{64}$` ten times what
+    `^[0-9a-f]*$` does, `{0,82}` a hundred times. So the expression has none.
+    """
+
+    pattern: str
+    shortest: int
+    longest: int
+
+    def condition(self, column: str) -> str:
+        """Return the condition that a column is spelled so."""
+        length = f"= {self.shortest}" if self.shortest == self.longest else f"BETWEEN {self.shortest} AND {self.longest}"
+        return f"length({column}) {length} AND {column} ~ '^{self.pattern}$'"
+
+
+def spelled(name: str, column: str, *ways: Spelling, empty: bool = False) -> sa.CheckConstraint:
+    """Return a check that a column is spelled in one of the ways, or is the empty text if that may be."""
+    conditions = [f"{column} = ''"] if empty else []
+    conditions += [way.condition(column) for way in ways]
+    return check(name, conditions[0] if len(conditions) == 1 else " OR ".join(f"({each})" for each in conditions))
 
 
 def reference(name: str, columns: Sequence[str], target: Sequence[str], **options: Any) -> sa.ForeignKeyConstraint:

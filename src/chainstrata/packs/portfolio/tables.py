@@ -25,6 +25,7 @@ from chainstrata.model import (
     Lifecycle,
     Mirror,
     Parent,
+    Spelling,
     append,
     check,
     column,
@@ -39,6 +40,7 @@ from chainstrata.model import (
     newest,
     quarters,
     reference,
+    spelled,
     unique,
     updated_at,
     years,
@@ -68,17 +70,28 @@ FINITE = "'Infinity'::numeric"
 QUANTITY = "trim_scale(amount * (10::numeric ^ (-decimals)::numeric))"
 VALUE = "trim_scale(amount * (10::numeric ^ (-decimals)::numeric) * price_usd)"
 
+CHAIN = (Spelling("[a-z0-9][a-z0-9_-]*", 1, 40),)
 # Hex addresses in lower case only, since a checksummed spelling would be a second address; others as their chain prints them.
-ADDRESS = "^(0x[0-9a-f]{40}|0x[0-9a-f]{62,64}|[1-9A-Za-z][0-9A-Za-z._-]{1,127})$"
-CONTRACT = "(0x[0-9a-f]{40}|0x[0-9a-f]{62,64}|0x[0-9a-f]{1,64}(::[0-9A-Za-z_]{1,64}){2}|[1-9A-Za-z][0-9A-Za-z/._-]{1,127})"
+OTHER_ADDRESS = Spelling("[1-9A-Za-z][0-9A-Za-z._-]*", 2, 128)
+ADDRESS = (Spelling("0x[0-9a-f]*", 42, 42), Spelling("0x[0-9a-f]*", 64, 66), OTHER_ADDRESS)
+ASSET = (
+    Spelling("[a-z0-9][a-z0-9_-]*:0x[0-9a-f]*", 44, 107),
+    Spelling("[a-z0-9][a-z0-9_-]*:0x[0-9a-f]+::[0-9A-Za-z_]+::[0-9A-Za-z_]+", 10, 240),
+    Spelling("[a-z0-9][a-z0-9_-]*:[1-9A-Za-z][0-9A-Za-z/._-]*", 4, 169),
+)
 # EVM and Bitcoin print lower-case hex, with and without 0x, CometBFT upper-case hex, Solana and its kin base58.
-TX_HASH = "^(0x[0-9a-f]{64}|[0-9a-f]{64}|[0-9A-F]{64}|[1-9A-HJ-NP-Za-km-z]{43,44}|[1-9A-HJ-NP-Za-km-z]{86,88})$"
-BLOCK_HASH = "^(0x[0-9a-f]{64}|[0-9a-f]{64}|[0-9A-F]{64}|[1-9A-HJ-NP-Za-km-z]{43,44})$"
-CHAIN = "^[a-z0-9][a-z0-9_-]{0,39}$"
+BASE58 = "[1-9A-HJ-NP-Za-km-z]*"
+BLOCK_HASH = (
+    Spelling("0x[0-9a-f]*", 66, 66),
+    Spelling("[0-9a-f]*", 64, 64),
+    Spelling("[0-9A-F]*", 64, 64),
+    Spelling(BASE58, 43, 44),
+)
+TX_HASH = (*BLOCK_HASH, Spelling(BASE58, 86, 88))
 
 
-def _form(table: str, name: str, pattern: str) -> sa.CheckConstraint:
-    return check(f"{table}_{name}_form", f"{name} ~ '{pattern}'")
+def _form(table: str, name: str, *ways: Spelling) -> sa.CheckConstraint:
+    return spelled(f"{table}_{name}_form", name, *ways)
 
 
 def _money(table: str, *names: str) -> list[sa.CheckConstraint]:
@@ -146,9 +159,9 @@ users = sa.Table(
     sa.PrimaryKeyConstraint("user_id", name="users_pkey"),
     unique("users_handle_key", "handle"),
     unique("users_email_key", "email"),
-    _form("users", "handle", "^[a-z0-9][a-z0-9_.-]{1,63}$"),
+    _form("users", "handle", Spelling("[a-z0-9][a-z0-9_.-]*", 2, 64)),
     check("users_email_form", "email ~ '^[^@[:space:]]+@[^@[:space:]]+$' AND email = lower(email)"),
-    _form("users", "base_currency", "^[A-Z]{3}$"),
+    _form("users", "base_currency", Spelling("[A-Z]*", 3, 3)),
     _object("users"),
     index(
         "idx_users_name_trgm",
@@ -174,8 +187,8 @@ wallets = sa.Table(
     # Also what holdings refer to: who holds something must own the wallet it is in.
     unique("wallets_user_id_chain_address_key", "user_id", "chain", "address"),
     reference("fk_wallets_user", ["user_id"], [f"{SCHEMA}.users.user_id"], ondelete="CASCADE"),
-    _form("wallets", "chain", CHAIN),
-    _form("wallets", "address", ADDRESS),
+    _form("wallets", "chain", *CHAIN),
+    _form("wallets", "address", *ADDRESS),
     comment="One address of a user on one chain.",
 )
 
@@ -194,7 +207,7 @@ protocols = sa.Table(
     created_at(),
     updated_at(),
     sa.PrimaryKeyConstraint("protocol_id", name="protocols_pkey"),
-    _form("protocols", "protocol_id", "^[a-z0-9][a-z0-9._-]{0,79}$"),
+    _form("protocols", "protocol_id", Spelling("[a-z0-9][a-z0-9._-]*", 1, 80)),
     *_money("protocols", "tvl_usd"),
     _object("protocols"),
     index("idx_protocols_category", "category", "risk_level", why="Protocols of one category up to a level of risk."),
@@ -233,7 +246,7 @@ assets = sa.Table(
     created_at(),
     updated_at(),
     sa.PrimaryKeyConstraint("asset_id", name="assets_pkey"),
-    _form("assets", "asset_id", f"{CHAIN[:-1]}:{CONTRACT}$"),
+    _form("assets", "asset_id", *ASSET),
     check("assets_decimals_range", "decimals BETWEEN 0 AND 255"),
     check("assets_price_confidence_range", "price_confidence BETWEEN 0 AND 1"),
     check("assets_price_at_given", "(price_usd IS NULL) = (price_at IS NULL)"),
@@ -283,7 +296,7 @@ portfolio_holdings = sa.Table(
     reference("fk_portfolio_holdings_protocol", ["protocol_id"], [f"{SCHEMA}.protocols.protocol_id"], ondelete="RESTRICT"),
     check("portfolio_holdings_place", f"(protocol_id = '{WALLET}') = (position_type = '{PositionType.WALLET}')"),
     check("portfolio_holdings_block_number_range", "block_number >= 0"),
-    _form("portfolio_holdings", "block_hash", BLOCK_HASH),
+    _form("portfolio_holdings", "block_hash", *BLOCK_HASH),
     *_amount_checks("portfolio_holdings"),
     *_money("portfolio_holdings", "cost_basis_usd"),
     _object("portfolio_holdings"),
@@ -352,11 +365,11 @@ transaction_history = sa.Table(
     reference("fk_transaction_history_counterparty", ["counterparty_user_id"], [f"{SCHEMA}.users.user_id"], ondelete="SET NULL"),
     reference("fk_transaction_history_asset", ["asset_id"], [f"{SCHEMA}.assets.asset_id"], ondelete="RESTRICT"),
     reference("fk_transaction_history_protocol", ["protocol_id"], [f"{SCHEMA}.protocols.protocol_id"], ondelete="RESTRICT"),
-    _form("transaction_history", "chain", CHAIN),
-    _form("transaction_history", "tx_hash", TX_HASH),
-    _form("transaction_history", "block_hash", BLOCK_HASH),
-    _form("transaction_history", "wallet_address", ADDRESS),
-    _form("transaction_history", "counterparty_address", ADDRESS),
+    _form("transaction_history", "chain", *CHAIN),
+    _form("transaction_history", "tx_hash", *TX_HASH),
+    _form("transaction_history", "block_hash", *BLOCK_HASH),
+    _form("transaction_history", "wallet_address", *ADDRESS),
+    _form("transaction_history", "counterparty_address", *ADDRESS),
     check("transaction_history_log_index_range", "log_index >= -2"),
     check("transaction_history_block_number_range", "block_number >= 0"),
     # Before the first block of the first chain there is none: a time in seconds read as milliseconds lands there.
@@ -447,9 +460,9 @@ portfolio_snapshots = sa.Table(
     postgresql_partition_by="RANGE (snapshot_date)",
 )
 
-ASSET = Parent(f"{SCHEMA}.assets", [("asset_id", "asset_id"), ("decimals", "decimals")])
+ASSET_OF = Parent(f"{SCHEMA}.assets", [("asset_id", "asset_id"), ("decimals", "decimals")])
 WALLET_OF = Parent(f"{SCHEMA}.wallets", [("chain", "chain"), ("wallet_address", "address"), ("user_id", "user_id")])
-PROTOCOL = Parent(f"{SCHEMA}.protocols", [("protocol_id", "protocol_id")])
+PROTOCOL_OF = Parent(f"{SCHEMA}.protocols", [("protocol_id", "protocol_id")])
 
 DATASETS = (
     Dataset(users, "users", entity=["user_id"], cache=CachePolicy(ttl=minutes(5), tags=["user:{user_id}"])),
@@ -484,7 +497,7 @@ DATASETS = (
         time="observed_at",
         entity=["user_id", "asset_id"],
         conflict=newest("block_number"),
-        parents=[WALLET_OF, ASSET, PROTOCOL],
+        parents=[WALLET_OF, ASSET_OF, PROTOCOL_OF],
         mirror=Mirror(order_by=["user_id", "asset_id"]),
         cache=CachePolicy(ttl=minutes(5), tags=["user:{user_id}", "asset:{asset_id}"]),
         topic="portfolio.holdings",
@@ -504,7 +517,7 @@ DATASETS = (
         entity=["user_id"],
         lifecycle=Lifecycle(partition=months(1), premake=6, keep=years(2)),
         conflict=merge("final", "price_usd", "metadata"),
-        parents=[ASSET, PROTOCOL],
+        parents=[ASSET_OF, PROTOCOL_OF],
         mirror=Mirror(order_by=["user_id", "block_timestamp"]),
         cache=CachePolicy(ttl=minutes(5), tags=["user:{user_id}"]),
         topic="portfolio.transactions",

@@ -8,6 +8,7 @@ from the stream, the hourly packet figures from the packets.
 Facts of a chain refer to no other table: an event must not be lost because nobody told us of its chain yet.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from chainstrata.model import (
     Lifecycle,
     Mirror,
     Parent,
+    Spelling,
     check,
     column,
     created_at,
@@ -34,6 +36,7 @@ from chainstrata.model import (
     metadata,
     minutes,
     reference,
+    spelled,
     updated_at,
 )
 from chainstrata.packs.relay import rollups
@@ -58,12 +61,13 @@ CHANNEL_ORDERING = enum("channel_ordering", ChannelOrdering, schema=SCHEMA)
 CHANNEL_STATE = enum("channel_state", ChannelState, schema=SCHEMA)
 ENUMS = (OPERATION_STATUS, PACKET_STATUS, PACKET_EVENT, CHANNEL_ORDERING, CHANNEL_STATE)
 
-CHAIN_ID = "^[A-Za-z0-9][A-Za-z0-9_.-]{1,49}$"
+EVM_HASH = Spelling("0x[0-9a-f]*", 66, 66)
+CHAIN_ID = (Spelling("[A-Za-z0-9][A-Za-z0-9_.-]*", 2, 50),)
 # What the protocol allows as identifiers. In IBC v2 the client takes the place of the channel.
-PORT = "^[A-Za-z0-9._+#<>-]{2,128}$"
-CHANNEL = "^[A-Za-z0-9._+#<>-]{8,64}$"
-ACCOUNT = "^([a-z][a-z0-9]{0,82}1[02-9ac-hj-np-z]{6,90}|0x[0-9a-f]{40})$"
-TX_HASH = "^([0-9A-F]{64}|0x[0-9a-f]{64})$"
+PORT = (Spelling("[A-Za-z0-9._+#<>-]*", 2, 128),)
+CHANNEL = (Spelling("[A-Za-z0-9._+#<>-]*", 8, 64),)
+ACCOUNT = (Spelling("[a-z][a-z0-9]*1[02-9ac-hj-np-z]*", 8, 128), Spelling("0x[0-9a-f]*", 42, 42))
+TX_HASH = (Spelling("[0-9A-F]*", 64, 64), EVM_HASH)
 
 
 def _in(statuses: tuple[Any, ...]) -> str:
@@ -72,10 +76,13 @@ def _in(statuses: tuple[Any, ...]) -> str:
 
 OPEN = f"status IN {_in(OPEN_PACKETS)}"
 LIVE = "deleted_at IS NULL"
+# GREATEST passes over NULL, so an open packet needs the question whether there is an end at all.
+CLEARED_AT = "LEAST(acknowledged_at, timed_out_at)"
+CLEAR_TIME = f"CASE WHEN {CLEARED_AT} IS NOT NULL THEN GREATEST(EXTRACT(epoch FROM {CLEARED_AT} - created_at), 0) END"
 
 
-def _form(table: str, name: str, pattern: str) -> sa.CheckConstraint:
-    return check(f"{table}_{name}_form", f"{name} ~ '{pattern}'")
+def _form(table: str, name: str, ways: Sequence[Spelling], *, empty: bool = False) -> sa.CheckConstraint:
+    return spelled(f"{table}_{name}_form", name, *ways, empty=empty)
 
 
 def _packet() -> list[sa.Column[Any]]:
@@ -130,7 +137,7 @@ chains = sa.Table(
     updated_at(),
     sa.PrimaryKeyConstraint("chain_id", name="chains_pkey"),
     _form("chains", "chain_id", CHAIN_ID),
-    _form("chains", "account_prefix", "^[a-z][a-z0-9]{0,82}$"),
+    _form("chains", "account_prefix", (Spelling("[a-z][a-z0-9]*", 1, 83),)),
     comment="One chain.",
 )
 
@@ -278,7 +285,7 @@ packet_events = sa.Table(
     column(
         "elapsed_seconds",
         sa.Numeric(),
-        sa.Computed("GREATEST(EXTRACT(epoch FROM block_time - sent_at), 0)", persisted=True),
+        sa.Computed("CASE WHEN sent_at IS NOT NULL THEN GREATEST(EXTRACT(epoch FROM block_time - sent_at), 0) END", persisted=True),
         nullable=True,
         doc="Seconds since it was sent. Two chains' clocks may disagree a little, so never below 0.",
     ),
@@ -299,7 +306,7 @@ packet_events = sa.Table(
     _form("packet_events", "tx_hash", TX_HASH),
     _form("packet_events", "block_hash", TX_HASH),
     *_packet_checks("packet_events"),
-    check("packet_events_relayer_form", f"relayer = '' OR relayer ~ '{ACCOUNT}'"),
+    _form("packet_events", "relayer", ACCOUNT, empty=True),
     check("packet_events_position", "event_index >= 0 AND block_height > 0"),
     check("packet_events_sent_by_sender", f"event_type <> '{PacketEvent.SEND}' OR (relayer = '' AND sent_at IS NULL)"),
     check(
@@ -355,14 +362,14 @@ packet_flow = sa.Table(
     column(
         "cleared_at",
         INSTANT,
-        sa.Computed("LEAST(acknowledged_at, timed_out_at)", persisted=True),
+        sa.Computed(CLEARED_AT, persisted=True),
         nullable=True,
         doc="When the source closed the packet, acknowledged or timed out. NULL: open.",
     ),
     column(
         "clear_time",
         sa.Numeric(),
-        sa.Computed("GREATEST(EXTRACT(epoch FROM LEAST(acknowledged_at, timed_out_at) - created_at), 0)", persisted=True),
+        sa.Computed(CLEAR_TIME, persisted=True),
         nullable=True,
         doc="Seconds from sending until the source closed the packet. NULL: open.",
     ),
