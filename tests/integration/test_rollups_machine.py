@@ -1,11 +1,10 @@
 """Whatever is done to the rows, in whatever order, every bucket is what the rows give.
 
 A state machine writes, corrects, deletes, truncates, ages, sends rows too late, interrupts and refreshes; a plain-Python
-oracle keeps every row that was ever counted. `CHAINSTRATA_TEST_STEPS` sets how many steps are taken.
+oracle keeps every row that was ever counted.
 """
 
 import asyncio
-import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import datetime, timedelta
@@ -26,7 +25,6 @@ from tests.fixtures.prices import PART, PARTS, START, Oracle, Row, create_prices
 
 T = TypeVar("T")
 STEPS_IN_A_RUN = 50
-STEPS = int(os.environ.get("CHAINSTRATA_TEST_STEPS", "2000"))  # noqa: TID251
 
 COINS = st.sampled_from(["ada", "btc", "eth"])
 PARTS_OF_A_SECOND = 10**6
@@ -297,15 +295,25 @@ def world(new_database: Callable[..., Awaitable[str]]) -> Iterator[World]:
         runner.run(made.database.close())
 
 
-@pytest.mark.conforms("S0-55", "S3-55", "S3-56", "S3-57")
-def test_every_bucket_is_what_its_rows_give(world: World) -> None:
+def take_steps(steps: int) -> None:
     run_state_machine_as_test(
         RollupMachine,
         settings=settings(
-            max_examples=max(1, STEPS // STEPS_IN_A_RUN),
+            max_examples=max(1, steps // STEPS_IN_A_RUN),
             stateful_step_count=STEPS_IN_A_RUN,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
         ),
     )
+
+
+@pytest.mark.conforms("S0-55", "S3-55", "S3-56", "S3-57")
+def test_every_bucket_is_what_its_rows_give(world: World) -> None:
+    take_steps(2_000)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2 * 3600)
+def test_every_bucket_is_what_its_rows_give_over_a_hundred_thousand_steps(world: World) -> None:
+    take_steps(100_000)
