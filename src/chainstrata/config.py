@@ -223,6 +223,11 @@ MIGRATE_LOCK_TIMEOUT = _setting(
 MIGRATE_LOCK_ATTEMPTS = _setting("migrate.lock_attempts", int, 10, "Tries of a step that could not get its lock.", check=_positive)
 MIGRATE_DIRECTORY = _setting("migrate.directory", Path, Path(), "Where `migrate make` writes. Empty: the pack's own migrations directory.")
 
+# Roll-ups ---------------------------------------------------------------------------------------------------------------
+ROLLUPS_EVERY = _setting(
+    "rollups.every", timedelta, timedelta(seconds=1), "How often the node looks for roll-ups that are behind.", check=_positive
+)
+
 # Partitions ---------------------------------------------------------------------------------------------------------
 PARTITIONS_LOCK_TIMEOUT = _setting(
     "partitions.lock_timeout",

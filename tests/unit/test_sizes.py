@@ -11,6 +11,7 @@ FUNCTION_LINES = 50
 
 # Larger, each for a reason. An entry that is no longer needed fails, so the list only holds what is true.
 EXCEPTIONS: dict[str, str] = {
+    "src/chainstrata/config.py": "the registry of all settings stands beside what reads them",
     "src/chainstrata/packs/portfolio/tables.py": "declarations of eight tables, to be read beside each other",
     "src/chainstrata/packs/relay/tables.py": "declarations of five tables, to be read beside each other",
     "src/chainstrata/packs/validators/tables.py": "declarations of nine tables, to be read beside each other",

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final
 
 from chainstrata import __version__, monitor
-from chainstrata.config import LOG_LEVEL, MODE, NODE_HOST, NODE_PORT, NODE_STOP_TIMEOUT, PACKS, POSTGRES_URL, Config
+from chainstrata.config import LOG_LEVEL, MODE, NODE_HOST, NODE_PORT, NODE_STOP_TIMEOUT, PACKS, POSTGRES_URL, ROLLUPS_EVERY, Config
 from chainstrata.engines.postgres import Database, EmbeddedPostgres, HomeLock, NodeRecord, Step, Target
 from chainstrata.engines.postgres.errors import CannotConnect
 from chainstrata.engines.postgres.home import prepare_home
@@ -26,6 +26,7 @@ from chainstrata.node.http import Application, HttpService, address_of, bind
 from chainstrata.node.logs import logging_to
 from chainstrata.node.platform import Platform
 from chainstrata.node.report import Reporter, reported
+from chainstrata.node.rollups import RollupService
 from chainstrata.node.schedule import Every, Job, Schedule
 from chainstrata.node.supervisor import Service, Supervisor
 from chainstrata.packs import load_catalog
@@ -142,7 +143,11 @@ class Node:
             listener = bind(self.config[NODE_HOST], self.config[NODE_PORT])
             stack.callback(listener.close)
             self._address = address_of(listener)
-            services: list[Service] = [HttpService((await web)(platform, self.status), listener), Schedule(self._jobs(platform))]
+            services: list[Service] = [
+                HttpService((await web)(platform, self.status), listener),
+                RollupService(platform.rollups, every=self.config[ROLLUPS_EVERY]),
+                Schedule(self._jobs(platform)),
+            ]
             grace = self.config[NODE_STOP_TIMEOUT].total_seconds()
             self._supervisor = await stack.enter_async_context(Supervisor(services, grace=grace))
             detail.text = ", ".join(service.name for service in services)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from chainstrata import monitor, partitions
@@ -10,6 +11,7 @@ from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, op
 from chainstrata.engines.postgres.server import Progress
 from chainstrata.model import Catalog
 from chainstrata.packs import load_catalog
+from chainstrata.rollups import Rollups
 
 __all__ = ["Platform", "Step", "connect"]
 
@@ -22,6 +24,7 @@ class Platform:
         self.catalog = catalog
         self.database = database
         self.target = target
+        self.rollups = Rollups(database, catalog, self._ensure_partitions)
         self._sizes = monitor.Sizes()
 
     def __repr__(self) -> str:
@@ -35,6 +38,10 @@ class Platform:
         """Look at everything: engines, packs, datasets, findings. `node` is the node's own account, where there is one."""
         kind = "url" if self.target.kind == "url" else "embedded"
         return await monitor.status(self.database, self.catalog, kind=kind, node=node, sizes=self._sizes)
+
+    async def _ensure_partitions(self, rollup: str, lo: datetime, hi: datetime) -> None:
+        options = partitions.Options.from_config(self.config)
+        await partitions.ensure_named(self.database, self.catalog, rollup, lo, hi, options=options)
 
     async def make_partitions(self) -> str:
         """Bring the partitions of all datasets to what they should be; return a line on what was done."""

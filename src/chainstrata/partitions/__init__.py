@@ -5,7 +5,7 @@
 
 from chainstrata.partitions.model import Action, Problem, ProblemCode, Step
 from chainstrata.partitions.quarantine import Held, HeldCount, Replayed, count_held, drop_held, list_held, replay
-from chainstrata.partitions.runner import NotPartitioned, Options, apply, ensure, list_all, plan, render, verify
+from chainstrata.partitions.runner import NotPartitioned, Options, apply, ensure, ensure_named, list_all, plan, render, verify
 
 __all__ = [
     "Action",
@@ -21,6 +21,7 @@ __all__ = [
     "count_held",
     "drop_held",
     "ensure",
+    "ensure_named",
     "list_all",
     "list_held",
     "plan",

@@ -82,14 +82,27 @@ async def ensure(database: Database, dataset: Dataset, start: datetime, end: dat
 
     What is older than the rows are kept is made as well: retention takes it away again when it is due.
     """
-    done = []
+    return await _ensure(database, [table for table in tables_of(dataset) if table.partitioned], start, end, options)
+
+
+async def ensure_named(
+    database: Database, catalog: Catalog, name: str, start: datetime, end: datetime, *, options: Options | None = None
+) -> list[Step]:
+    """Do the same for one table: a dataset's own, or a roll-up's by its full name. A table without partitions needs none."""
+    named = [table for table in partitioned_tables(catalog, [name]) if table.name == name]
+    return await _ensure(database, named, start, end, options)
+
+
+async def _ensure(database: Database, tables: Sequence[TimedTable], start: datetime, end: datetime, options: Options | None) -> list[Step]:
+    done: list[Step] = []
+    if not tables:
+        return done
     async with maintenance(database) as connection:
-        for table in tables_of(dataset):
-            if table.partitioned:
-                async with exclusive(connection, lock_name(table)):
-                    existing, taken = await _existing(connection, table)
-                    steps = planner.plan_range(table, existing, Span(start, end), taken=taken)
-                    done += await carry_out(connection, steps, options or Options())
+        for table in tables:
+            async with exclusive(connection, lock_name(table)):
+                existing, taken = await _existing(connection, table)
+                steps = planner.plan_range(table, existing, Span(start, end), taken=taken)
+                done += await carry_out(connection, steps, options or Options())
     return done
 
 

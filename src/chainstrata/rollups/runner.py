@@ -32,9 +32,9 @@ _SNAPSHOT = IsolationLevel.REPEATABLE_READ
 
 
 class EnsurePartitions(Protocol):
-    """Makes sure that a table has partitions from `lo` to `hi`. A table without partitions needs none."""
+    """Makes sure that the table of a roll-up, named in full, has partitions from `lo` to `hi`."""
 
-    async def __call__(self, table: str, lo: datetime, hi: datetime) -> None: ...
+    async def __call__(self, rollup: str, lo: datetime, hi: datetime) -> object: ...
 
 
 class Rollups:
@@ -145,7 +145,7 @@ class Rollups:
         for level in source.children:
             every = level.rollup.every
             if level.rollup.lifecycle.partition:
-                await self._ensure(level.table.fullname, every.floor(span.lo), every.shift(every.floor(span.hi)))
+                await self._ensure(level.name, every.floor(span.lo), every.shift(every.floor(span.hi)))
 
     async def _gone(self, connection: Connection | Database, source: Source) -> dict[str, datetime]:
         wanted = [source.name, *(level.name for level in source.children)]
