@@ -2,6 +2,7 @@
 
 from tests.fixtures.packs import catalog, pack_template, packs, rows, shared_packs
 from tests.fixtures.postgres import conninfo, database, home, make_config, new_database, server, statements, template
+from tests.fixtures.samples import sampled, samples
 
 __all__ = [
     "catalog",
@@ -13,6 +14,8 @@ __all__ = [
     "pack_template",
     "packs",
     "rows",
+    "sampled",
+    "samples",
     "server",
     "shared_packs",
     "statements",
