@@ -1,4 +1,4 @@
-"""`chainstrata up`, `status`, `version`: the node as a whole."""
+"""`chainstrata up`, `status`, `psql`, `version`: the node as a whole."""
 
 import platform
 import sys
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from chainstrata import __version__
 from chainstrata.cli.command import App
 from chainstrata.cli.invocation import output, settings
+from chainstrata.cli.psql import psql
 from chainstrata.cli.status import show_status
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def register(app: App) -> None:
     """Add the commands that stand directly below `chainstrata`."""
     app.command("up")(up)
     app.command("status")(show_status)
+    app.command("psql", context_settings={"ignore_unknown_options": True})(psql)
     app.command("version")(show_version)
 
 

@@ -71,23 +71,27 @@ async def status(
     versions: Versions | None = None,
     node: NodeStatus | None = None,
     sizes: Sizes | None = None,
+    findings: Sequence[Finding] = (),
 ) -> Status:
     """Look at everything. Does not raise when PostgreSQL is away: that is a finding.
 
-    `kind` says where the server comes from. A caller that looks again and again keeps `sizes`: without it, or the first
-    time, no more than `MEASURED_AT_ONCE` tables are measured and the rest estimated, so that a look never takes long.
+    `kind` says where the server comes from, `findings` what is known to be wrong already. A caller that looks again and
+    again keeps `sizes`: without it, or the first time, no more than `MEASURED_AT_ONCE` tables are measured and the rest
+    estimated, so that a look never takes long.
     """
     began = perf_counter()
     now = datetime.now(UTC)
     try:
-        engine, datasets, findings, known = await _look(database, catalog, kind, versions, sizes or Sizes())
+        engine, datasets, found, known = await _look(database, catalog, kind, versions, sizes or Sizes())
     except EngineError as error:
         engine = EngineStatus(POSTGRES, kind, "away", detail=error.message)
         finding = Finding(Severity.ERROR, "engine_away", POSTGRES, error.message, error.hint)
         return Status(healthy=False, at=now, took_seconds=perf_counter() - began, engines=(engine,), findings=(finding,), node=node)
     packs = sum_packs(catalog, datasets, known)
-    healthy = not any(finding.severity is Severity.ERROR for finding in findings)
-    return Status(healthy, now, perf_counter() - began, (engine,), tuple(packs), tuple(datasets), tuple(findings), node)
+    # Errors first. The same may have been found twice, then and now.
+    all_findings = sorted(dict.fromkeys([*found, *findings]), key=lambda finding: finding.severity is not Severity.ERROR)
+    healthy = not any(finding.severity is Severity.ERROR for finding in all_findings)
+    return Status(healthy, now, perf_counter() - began, (engine,), tuple(packs), tuple(datasets), tuple(all_findings), node)
 
 
 async def _look(

@@ -29,6 +29,7 @@ from chainstrata.node.report import Reporter, reported
 from chainstrata.node.rollups import RollupService
 from chainstrata.node.schedule import Every, Job, Schedule
 from chainstrata.node.supervisor import Service, Supervisor
+from chainstrata.node.watch import Watch
 from chainstrata.packs import load_catalog
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -147,6 +148,7 @@ class Node:
                 HttpService((await web)(platform, self.status), listener),
                 RollupService(platform.rollups, every=self.config[ROLLUPS_EVERY]),
                 Schedule(self._jobs(platform)),
+                Watch(platform),
             ]
             grace = self.config[NODE_STOP_TIMEOUT].total_seconds()
             self._supervisor = await stack.enter_async_context(Supervisor(services, grace=grace))

@@ -25,6 +25,8 @@ class Platform:
         self.database = database
         self.target = target
         self.rollups = Rollups(database, catalog, self._ensure_partitions)
+        self.findings: tuple[monitor.Finding, ...] = ()
+        """What longer looks in the background found last; a status includes it."""
         self._sizes = monitor.Sizes()
 
     def __repr__(self) -> str:
@@ -37,7 +39,7 @@ class Platform:
     async def status(self, node: monitor.NodeStatus | None = None) -> monitor.Status:
         """Look at everything: engines, packs, datasets, findings. `node` is the node's own account, where there is one."""
         kind = "url" if self.target.kind == "url" else "embedded"
-        return await monitor.status(self.database, self.catalog, kind=kind, node=node, sizes=self._sizes)
+        return await monitor.status(self.database, self.catalog, kind=kind, node=node, sizes=self._sizes, findings=self.findings)
 
     async def _ensure_partitions(self, rollup: str, lo: datetime, hi: datetime) -> None:
         options = partitions.Options.from_config(self.config)
