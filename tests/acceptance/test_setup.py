@@ -4,7 +4,6 @@ These fetch packages, as a first `make up` does, so they run with the long tests
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -12,38 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.tree import ROOT, list_files
+from tests.fixtures.checkout import run, start
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """Give what a clone would hold, in a path with spaces, with nothing else of this checkout in reach."""
-    target = tmp_path / "a path with spaces"
-    for file in list_files():
-        (target / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / file, target / file)
-    return target
-
-
-def start(directory: Path, *arguments: str) -> "subprocess.Popen[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PYTHON", "VIRTUAL_ENV"))}
-    return subprocess.Popen(
-        ["make", *arguments],
-        cwd=directory,
-        env=environment | {"PIP_NO_CACHE_DIR": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def run(directory: Path, *arguments: str) -> tuple[int, str]:
-    with start(directory, *arguments) as process:
-        output, _ = process.communicate(timeout=150)
-    return process.returncode, output
 
 
 def test_an_environment_is_made_once(copy: Path) -> None:
