@@ -6,8 +6,7 @@ the text, and every column type's own conversions run in both directions, so num
 """
 
 import weakref
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
 
 import psycopg
@@ -40,37 +39,60 @@ class Ready(NamedTuple):
     rows: "TypedRows | None"
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
+class _Bind(NamedTuple):
+    """A parameter: its name in the text, its key in the caller's mapping, its conversion, and the statement's own value."""
+
+    name: str
+    key: str
+    process: Processor | None
+    required: bool
+    value: Any
+
+
+class _Compiled(NamedTuple):
     compiler: SQLCompiler
     text: str
-    processors: tuple[tuple[str, Processor], ...]
+    processors: Mapping[str, Processor]
     rows: "TypedRows | None"
 
 
-class _Binds(NamedTuple):
-    """What a statement's parameters are when nobody gives any, and which names may simply be put over them."""
+class _Known:
+    """A statement object seen before."""
 
-    values: dict[str, Any]
-    plain: frozenset[str]
-    required: frozenset[str]
+    __slots__ = ("_binds", "_compiled", "reference")
 
+    def __init__(
+        self, reference: "weakref.ref[ClauseElement]", compiled: _Compiled, extracted: Sequence[BindParameter[Any]] | None
+    ) -> None:
+        self.reference = reference
+        self._compiled = compiled
+        compiler = compiled.compiler
+        # An equal statement was compiled, perhaps with other values: `extracted` are those of this one, matched by place.
+        own = compiler.construct_params({one.key: None for one in compiler.bind_names if one.required}, extracted)
+        names = {one: compiler.escaped_bind_names.get(name, name) for one, name in compiler.bind_names.items()}
+        self._binds = [_Bind(name, one.key, compiled.processors.get(name), one.required, own[name]) for one, name in names.items()]
 
-class _Known(NamedTuple):
-    reference: "weakref.ref[ClauseElement]"
-    compiled: _Compiled
-    extracted: Sequence[BindParameter[Any]] | None
-    binds: _Binds | None
+    def ready(self, params: Mapping[str, Any]) -> Ready:
+        values: dict[str, Any] = {}
+        expands = bool(self._compiled.compiler.post_compile_params)
+        for name, key, process, required, value in self._binds:
+            if key in params:
+                value = params[key]  # noqa: PLW2901
+            elif required:
+                raise StatementError(f"parameter {key!r} has no value", hint="Pass every parameter the statement names.")
+            values[name] = value if expands or process is None else process(value)
+        if expands:
+            return self._expand(values)
+        return Ready(self._compiled.text, values, self._compiled.rows)
 
-    def ready(self, params: Mapping[str, Any] | None) -> Ready:
-        binds, compiled = self.binds, self.compiled
-        if binds is not None and params and binds.required <= params.keys() <= binds.plain:
-            values: MutableMapping[str, Any] = {**binds.values, **params}
-        else:
-            values = compiled.compiler.construct_params(params, self.extracted)
-        for name, process in compiled.processors:
-            values[name] = process(values[name])
-        return Ready(compiled.text, values, compiled.rows)
+    def _expand(self, values: Mapping[str, Any]) -> Ready:
+        """Spell out the lists of IN: their lengths are part of the text, so it is another statement for each length."""
+        state = self._compiled.compiler.construct_expanded_state(values)
+        expanded = dict(state.parameters)
+        for name, process in state.processors.items():
+            if not isinstance(process, tuple) and name in expanded:
+                expanded[name] = process(expanded[name])
+        return Ready(state.statement, expanded, self._compiled.rows)
 
 
 class StatementCache:
@@ -100,10 +122,7 @@ class StatementCache:
         known = self._by_identity.get(key)
         if known is None or known.reference() is not statement:
             known = self._learn(statement, columns, key)
-        try:
-            return known.ready(params)
-        except sa_exc.InvalidRequestError as error:
-            raise StatementError(str(error.args[0]), hint="Pass every parameter the statement names.") from error
+        return known.ready(params or {})
 
     def _learn(self, statement: ClauseElement, columns: tuple[str, ...], key: tuple[int, tuple[str, ...]]) -> _Known:
         # The key SQLAlchemy's own engine caches by; there is no public name for it, and its documentation speaks of this one.
@@ -111,14 +130,11 @@ class StatementCache:
         compiled = None if structure is None else self._by_structure.get((structure.key, columns))
         if compiled is None:
             compiled = compile_core(statement, columns, structure)
-            if structure is not None and not compiled.compiler.post_compile_params:
+            if structure is not None:
                 _keep(self._by_structure, (structure.key, columns), compiled)
-        if compiled.compiler.post_compile_params:
-            return _Known(weakref.ref(statement), compiled, None, None)
         identity = self._by_identity
         reference = weakref.ref(statement, lambda _: identity.pop(key, None))
-        extracted = None if structure is None else structure.bindparams
-        known = _Known(reference, compiled, extracted, _read_binds(compiled.compiler, extracted))
+        known = _Known(reference, compiled, None if structure is None else structure.bindparams)
         _keep(identity, key, known)
         return known
 
@@ -134,34 +150,23 @@ def compile_core(statement: ClauseElement, columns: tuple[str, ...] = (), struct
     names = list(columns) if columns else None
     try:
         compiler = DIALECT.statement_compiler(DIALECT, statement, cache_key=structure, column_keys=names)
-        if compiler.post_compile_params:
-            # The length of an IN list is part of the text: such a statement compiles each time. `= ANY(:list)` does not.
-            compiler = DIALECT.statement_compiler(DIALECT, statement, column_keys=names, compile_kwargs={"render_postcompile": True})
     except sa_exc.CompileError as error:
         raise StatementError(f"statement does not compile: {error}") from error
     if compiler.insert_prefetch or compiler.update_prefetch:
         column = next(iter((*compiler.insert_prefetch, *compiler.update_prefetch)))
         raise StatementError(f"column {column} has a default made in Python", hint="Use server_default; Python-side defaults are not run.")
+    if any(parameter.callable for parameter in compiler.bind_names):
+        raise StatementError("a parameter takes its value from a function", hint="Pass the value with the statement's parameters.")
     return _Compiled(compiler, str(compiler), _bind_processors(compiler), _typed_rows(statement))
 
 
-def _read_binds(compiler: SQLCompiler, extracted: Sequence[BindParameter[Any]] | None) -> _Binds | None:
-    """Work out once what `construct_params` would at every use, unless a parameter is to be computed anew each time."""
-    names = {parameter: compiler.escaped_bind_names.get(name, name) for parameter, name in compiler.bind_names.items()}
-    if any(parameter.callable is not None for parameter in (*names, *(extracted or ()))):
-        return None
-    values = dict(compiler.construct_params(None, extracted, _check=False))
-    plain = frozenset(name for parameter, name in names.items() if parameter.key == name)
-    return _Binds(values, plain, frozenset(name for parameter, name in names.items() if parameter.required))
-
-
-def _bind_processors(compiler: SQLCompiler) -> tuple[tuple[str, Processor], ...]:
-    found: list[tuple[str, Processor]] = []
+def _bind_processors(compiler: SQLCompiler) -> dict[str, Processor]:
+    found: dict[str, Processor] = {}
     for parameter, name in compiler.bind_names.items():
         process = parameter.type.dialect_impl(DIALECT).bind_processor(DIALECT)
         if process is not None:
-            found.append((compiler.escaped_bind_names.get(name, name), process))
-    return tuple(found)
+            found[compiler.escaped_bind_names.get(name, name)] = process
+    return found
 
 
 def _typed_rows(statement: ClauseElement) -> "TypedRows | None":
@@ -189,9 +194,8 @@ class TypedRows:
     def __call__(self, cursor: psycopg.AsyncCursor[Any]) -> Callable[[Sequence[Any]], Any]:
         make = self._make(cursor)
         result = cursor.pgresult
-        if result is None or not result.nfields:
+        if result is None:
             return make
-        # Not from `cursor.description`, which makes an object for every column of every result.
         codes = tuple(map(result.ftype, range(result.nfields)))
         if codes not in self._processors:
             self._processors[codes] = self._look_up(codes)
