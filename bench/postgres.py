@@ -13,6 +13,8 @@ from chainstrata.engines.postgres import Database, EmbeddedPostgres
 async def fresh_server() -> AsyncIterator[tuple[EmbeddedPostgres, Config]]:
     """Start an empty server with the settings a node would have on this machine; fsync is on, as for a user."""
     with tempfile.TemporaryDirectory(prefix="chainstrata-bench-", ignore_cleanup_errors=True) as directory:
+        # Open to the user that the server runs as; what it cannot reach would be kept elsewhere, and stay there.
+        Path(directory).chmod(0o755)
         config = load_config({HOME.key: Path(directory, "home")}, environment={}, directory=Path(directory))
         async with EmbeddedPostgres(config) as server:
             yield server, config

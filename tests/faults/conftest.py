@@ -1,5 +1,5 @@
 """Fixtures of the engines these tests run on."""
 
-from tests.fixtures.postgres import conninfo, database, home, make_config, new_database, server, statements, template
+from tests.fixtures.postgres import begun, conninfo, database, home, make_config, new_database, pristine, server, statements, template
 
-__all__ = ["conninfo", "database", "home", "make_config", "new_database", "server", "statements", "template"]
+__all__ = ["begun", "conninfo", "database", "home", "make_config", "new_database", "pristine", "server", "statements", "template"]

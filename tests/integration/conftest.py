@@ -1,10 +1,11 @@
 """Fixtures of the engines these tests run on."""
 
 from tests.fixtures.packs import catalog, pack_template, packs, rows, shared_packs
-from tests.fixtures.postgres import conninfo, database, home, make_config, new_database, server, statements, template
+from tests.fixtures.postgres import begun, conninfo, database, home, make_config, new_database, pristine, server, statements, template
 from tests.fixtures.samples import sampled, samples
 
 __all__ = [
+    "begun",
     "catalog",
     "conninfo",
     "database",
@@ -13,6 +14,7 @@ __all__ = [
     "new_database",
     "pack_template",
     "packs",
+    "pristine",
     "rows",
     "sampled",
     "samples",

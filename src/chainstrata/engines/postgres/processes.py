@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,6 @@ class Process:
     name: str
     state: str
     born: int
-    directory: str
 
     @property
     def alive(self) -> bool:
@@ -45,16 +44,21 @@ def read_process(pid: int) -> Process | None:
         return None
     name = text[text.index("(") + 1 : text.rindex(")")]
     fields = text[text.rindex(")") + 2 :].split()
-    directory = ""
-    with contextlib.suppress(OSError):
-        directory = str((_PROC / str(pid) / "cwd").readlink())
-    return Process(pid, name, fields[0], int(fields[19]), directory)
+    return Process(pid, name, fields[0], int(fields[19]))
 
 
 def list_servers(data: Path) -> list[int]:
     """Return the live postgres processes, postmaster and others, that work in this data directory."""
-    wanted = str(data.resolve())
-    found: list[int] = []
+    return [pid for pid, here in _list_working("postgres") if here == data.resolve()]
+
+
+def list_makers(directory: Path) -> list[int]:
+    """Return the live processes of an initdb that work in or below this directory."""
+    return [pid for pid, here in _list_working("initdb", "postgres", "sh") if here.is_relative_to(directory.resolve())]
+
+
+def _list_working(*names: str) -> Iterator[tuple[int, Path]]:
+    """Yield the live processes with one of the names, and where each works."""
     for entry in _PROC.iterdir():
         if not entry.name.isdigit():
             continue
@@ -62,12 +66,9 @@ def list_servers(data: Path) -> list[int]:
             here = str((entry / "cwd").readlink())
         except OSError:
             continue
-        if here.removesuffix(" (deleted)") != wanted:
-            continue
         process = read_process(int(entry.name))
-        if process is not None and process.alive and process.name == "postgres":
-            found.append(process.pid)
-    return found
+        if process is not None and process.alive and process.name in names:
+            yield process.pid, Path(here.removesuffix(" (deleted)"))
 
 
 def describe(pid: int) -> str:

@@ -43,12 +43,15 @@ from chainstrata.engines.postgres.cluster import (
     find_cluster,
     make_cluster,
     read_pid_file,
+    remove_partials,
+    set_password,
     write_configuration,
 )
 from chainstrata.engines.postgres.home import HomeLock, make_password, prepare_home, read_password
 from chainstrata.engines.postgres.host import inspect_host
+from chainstrata.engines.postgres.leftovers import clear_leftovers
 from chainstrata.engines.postgres.locate import Binaries, locate_binaries
-from chainstrata.engines.postgres.processes import die_with_parent, list_servers, send, wait_gone
+from chainstrata.engines.postgres.processes import die_with_parent
 from chainstrata.engines.postgres.serverlog import ServerLog
 from chainstrata.engines.postgres.translate import translate
 from chainstrata.engines.postgres.tuner import Features, Parameter, tune
@@ -112,6 +115,7 @@ class EmbeddedPostgres:
         self._progress = progress
         self._lock = lock or HomeLock(config.home)
         self._own_lock = lock is None
+        self._data_lock: HomeLock | None = None
         self._log = ServerLog(config.home / "logs" / "postgres.log")
         self._stop_wanted = asyncio.Event()
         self._failed: asyncio.Future[errors.PostgresError] = asyncio.get_running_loop().create_future()
@@ -121,6 +125,7 @@ class EmbeddedPostgres:
         self._password = ""
         self._port = 0
         self._socket_directory = config.home / "run"
+        self._stop_timeout = config[POSTGRES_STOP_TIMEOUT].total_seconds()
         self.state = ServerState.STOPPED
         self.error: errors.PostgresError | None = None
         self.restarts = 0
@@ -175,6 +180,8 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Start the server, from nothing if need be. Raises an `EmbeddedError` or `DiskFull`."""
         self.state = ServerState.STARTING
+        self.error = None
+        self._failed = asyncio.get_running_loop().create_future()
         home = self._config.home
         try:
             check_extra(self._config[POSTGRES_EXTRA])
@@ -208,6 +215,8 @@ class EmbeddedPostgres:
 
     def _let_go(self, state: ServerState) -> None:
         self._log.close()
+        if self._data_lock is not None:
+            self._data_lock.release()
         if self._own_lock:
             self._lock.release()
         self._watcher = None
@@ -227,6 +236,12 @@ class EmbeddedPostgres:
             password = make_password(self._config.home)
         self._password = password
         self._log.open()
+        if not cluster.data.is_relative_to(self._config.home):
+            # A copy of this home would point to the same data.
+            cluster.data.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._data_lock = HomeLock(cluster.data.parent)
+            self._data_lock.acquire()
+        await remove_partials(cluster.data.parent)
         if cluster.data.exists() and any(cluster.data.iterdir()):
             self._cluster = cluster
             await self._clear_leftovers()
@@ -235,31 +250,9 @@ class EmbeddedPostgres:
             self._say("initdb", f"PostgreSQL {cluster.binaries.version} data in {cluster.data}", started)
 
     async def _clear_leftovers(self) -> None:
-        """Stop what still runs in the directory and remove a `postmaster.pid` that nothing stands behind.
-
-        PostgreSQL takes any live process with the number in that file for a running server, a zombie or a stranger that
-        got the number later included. Here the home's lock is held and no server works in the directory, so it can go.
-        """
-        cluster = self.cluster
         started = monotonic()
-        left = list_servers(cluster.data)
-        if left:
-            pid, _ = read_pid_file(cluster)
-            main = [pid] if pid in left else []
-            send(main or left, signal.SIGINT if main else signal.SIGQUIT)
-            patience = self._config[POSTGRES_STOP_TIMEOUT].total_seconds() if main else _QUICK_STOP
-            await wait_gone(left, patience)
-            for number in (signal.SIGQUIT, signal.SIGKILL):
-                if left := list_servers(cluster.data):
-                    send(left, number)
-                    await wait_gone(left, _QUICK_STOP)
+        if await clear_leftovers(self.cluster, self._stop_timeout):
             self._say("postgres", "stopped a server that an earlier run left behind", started)
-        if list_servers(cluster.data):
-            raise errors.StartFailed(
-                f"a server in {cluster.data} does not end", hint=f"End processes {list_servers(cluster.data)} by hand."
-            )
-        with contextlib.suppress(FileNotFoundError):
-            cluster.pid_file.unlink()
         remove_stale_sockets(self._socket_directory)
 
     async def _launch_on_a_port(self) -> None:
@@ -336,22 +329,33 @@ class EmbeddedPostgres:
         return errors.StartFailed(message, log=log)
 
     async def _ensure_contents(self) -> None:
-        """Make the database and its statistics if they are not there. The first start may have ended before this."""
+        """Make what is not there: the first start may have ended before, and the password file may be a new one."""
+        try:
+            await self._ensure_database()
+        except errors.AuthenticationFailed:
+            started = monotonic()
+            await self._end_process()
+            await set_password(self.cluster, self._password)
+            self._say("password", "the server had another one than secrets/postgres_password: set anew", started)
+            await self._launch_on_a_port()
+            await self._ensure_database()
+        if not self.cluster.record.ready:
+            record = replace(self.cluster.record, ready=True)
+            record.write(self._config.home)
+            self._cluster = replace(self.cluster, record=record)
+
+    async def _ensure_database(self) -> None:
         database = self._config[POSTGRES_DATABASE]
         try:
             async with await self._connect("postgres") as connection:
-                row = await (await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))).fetchone()
-                if row is None:
+                found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
+                if await found.fetchone() is None:
                     await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
             if self.cluster.binaries.has_library("pg_stat_statements"):
                 async with await self._connect(database) as connection:
                     await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         except psycopg.Error as error:
             raise translate(error, sent=False) from error
-        if not self.cluster.record.ready:
-            record = replace(self.cluster.record, ready=True)
-            record.write(self._config.home)
-            self._cluster = replace(self.cluster, record=record)
 
     async def _connect(self, database: str) -> psycopg.AsyncConnection[tuple[object, ...]]:
         return await psycopg.AsyncConnection.connect(
@@ -362,8 +366,7 @@ class EmbeddedPostgres:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        patience = self._config[POSTGRES_STOP_TIMEOUT].total_seconds()
-        for number, seconds in ((signal.SIGINT, patience), (signal.SIGQUIT, _QUICK_STOP), (signal.SIGKILL, _KILLED)):
+        for number, seconds in ((signal.SIGINT, self._stop_timeout), (signal.SIGQUIT, _QUICK_STOP), (signal.SIGKILL, _KILLED)):
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
             try:

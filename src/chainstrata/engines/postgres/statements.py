@@ -40,13 +40,12 @@ class Ready(NamedTuple):
 
 
 class _Bind(NamedTuple):
-    """A parameter: its name in the text, its key in the caller's mapping, its conversion, and the statement's own value."""
+    """A parameter: its name in the text, its key in the caller's mapping, its conversion."""
 
     name: str
     key: str
     process: Processor | None
     required: bool
-    value: Any
 
 
 class _Compiled(NamedTuple):
@@ -59,27 +58,37 @@ class _Compiled(NamedTuple):
 class _Known:
     """A statement object seen before."""
 
-    __slots__ = ("_binds", "_compiled", "reference")
+    __slots__ = ("_binds", "_compiled", "_extracted", "_own", "reference")
 
     def __init__(
         self, reference: "weakref.ref[ClauseElement]", compiled: _Compiled, extracted: Sequence[BindParameter[Any]] | None
     ) -> None:
         self.reference = reference
         self._compiled = compiled
+        self._extracted = extracted
         compiler = compiled.compiler
-        # An equal statement was compiled, perhaps with other values: `extracted` are those of this one, matched by place.
-        own = compiler.construct_params({one.key: None for one in compiler.bind_names if one.required}, extracted)
         names = {one: compiler.escaped_bind_names.get(name, name) for one, name in compiler.bind_names.items()}
-        self._binds = [_Bind(name, one.key, compiled.processors.get(name), one.required, own[name]) for one, name in names.items()]
+        self._binds = [_Bind(name, one.key, compiled.processors.get(name), one.required) for one, name in names.items()]
+        # A value that a function gives is asked for at every use.
+        computed = any(one.callable for one in (*names, *(extracted or ())))
+        self._own = None if computed else self._own_values()
+
+    def _own_values(self) -> Mapping[str, Any]:
+        """Return what the statement itself says. An equal one was compiled: `extracted` are the values of this one, matched by place."""
+        compiler = self._compiled.compiler
+        return compiler.construct_params({one.key: None for one in compiler.bind_names if one.required}, self._extracted)
 
     def ready(self, params: Mapping[str, Any]) -> Ready:
+        own = self._own_values() if self._own is None else self._own
         values: dict[str, Any] = {}
         expands = bool(self._compiled.compiler.post_compile_params)
-        for name, key, process, required, value in self._binds:
+        for name, key, process, required in self._binds:
             if key in params:
-                value = params[key]  # noqa: PLW2901
+                value = params[key]
             elif required:
                 raise StatementError(f"parameter {key!r} has no value", hint="Pass every parameter the statement names.")
+            else:
+                value = own[name]
             values[name] = value if expands or process is None else process(value)
         if expands:
             return self._expand(values)
@@ -155,8 +164,6 @@ def compile_core(statement: ClauseElement, columns: tuple[str, ...] = (), struct
     if compiler.insert_prefetch or compiler.update_prefetch:
         column = next(iter((*compiler.insert_prefetch, *compiler.update_prefetch)))
         raise StatementError(f"column {column} has a default made in Python", hint="Use server_default; Python-side defaults are not run.")
-    if any(parameter.callable for parameter in compiler.bind_names):
-        raise StatementError("a parameter takes its value from a function", hint="Pass the value with the statement's parameters.")
     return _Compiled(compiler, str(compiler), _bind_processors(compiler), _typed_rows(statement))
 
 
