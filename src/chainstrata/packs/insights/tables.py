@@ -79,8 +79,9 @@ backfill_jobs = sa.Table(
         "progress_percentage",
         sa.Numeric(5, 2),
         sa.Computed(
-            "CASE WHEN end_block > start_block THEN trunc(100.0 * (current_block - start_block) / (end_block - start_block), 2)"
-            " WHEN end_block = start_block THEN 100 END",
+            # 0 for what the checks refuse: generated columns come first, and a number that does not fit would hide their names.
+            "CASE WHEN current_block NOT BETWEEN start_block AND end_block THEN 0 WHEN end_block = start_block THEN 100"
+            " ELSE trunc(100.0 * (current_block - start_block) / (end_block - start_block), 2) END",
             persisted=True,
         ),
         doc="Share of the heights that is done, cut to two places: 100 is only what is whole. Follows from the blocks.",
@@ -101,7 +102,8 @@ backfill_jobs = sa.Table(
     _length("backfill_jobs", "created_by", 100),
     check("backfill_jobs_start_not_negative", "start_block >= 0"),
     check("backfill_jobs_end_after_start", "end_block >= start_block"),
-    check("backfill_jobs_current_within", "current_block BETWEEN start_block AND end_block"),
+    # Not for a job that ends before it starts, so that it is refused for that.
+    check("backfill_jobs_current_within", "end_block < start_block OR current_block BETWEEN start_block AND end_block"),
     check("backfill_jobs_completed_whole", "status <> 'completed' OR current_block = end_block"),
     check("backfill_jobs_ended_when", f"({ENDED}) = (completed_at IS NOT NULL)"),
     check("backfill_jobs_ended_order", "completed_at >= started_at"),
