@@ -221,6 +221,20 @@ MIGRATE_LOCK_TIMEOUT = _setting(
     check=_positive,
 )
 MIGRATE_LOCK_ATTEMPTS = _setting("migrate.lock_attempts", int, 10, "Tries of a step that could not get its lock.", check=_positive)
+MIGRATE_STATEMENT_TIMEOUT = _setting(
+    "migrate.statement_timeout",
+    timedelta,
+    timedelta(hours=4),
+    "Longest time one statement of a migration may run, such as the build of an index.",
+    check=_positive,
+)
+MIGRATE_WAIT_TIMEOUT = _setting(
+    "migrate.wait_timeout",
+    timedelta,
+    timedelta(minutes=10),
+    "How long to wait for another migration of the same database to end.",
+    check=_positive,
+)
 MIGRATE_DIRECTORY = _setting("migrate.directory", Path, Path(), "Where `migrate make` writes. Empty: the pack's own migrations directory.")
 
 # Roll-ups ---------------------------------------------------------------------------------------------------------------

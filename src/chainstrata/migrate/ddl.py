@@ -57,3 +57,42 @@ def set_policy(dataset: str, policy: str) -> str:
 
 def remove_policy(dataset: str) -> str:
     return compose("DELETE FROM strata.dataset WHERE name = {}", literal(dataset))
+
+
+def add_enum_value(enum: str, label: str, *, before: str = "", after: str = "") -> str:
+    place: sql.Composable = sql.SQL("")
+    if before or after:
+        place = sql.SQL(" BEFORE " if before else " AFTER ") + literal(before or after)
+    return compose("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{}", name(enum), literal(label), place)
+
+
+def alter_domain(
+    domain: str,
+    *,
+    drop_checks: Sequence[str],
+    add_checks: Mapping[str, str],
+    not_null: bool | None,
+    default: str | None,
+) -> list[str]:
+    statements = [compose("ALTER DOMAIN {} DROP CONSTRAINT {}", name(domain), name(check)) for check in drop_checks]
+    statements += [
+        compose("ALTER DOMAIN {} ADD CONSTRAINT {} CHECK ({})", name(domain), name(check), raw(condition))
+        for check, condition in add_checks.items()
+    ]
+    if not_null is not None:
+        statements.append(compose("ALTER DOMAIN {} {} NOT NULL", name(domain), sql.SQL("SET" if not_null else "DROP")))
+    if default is not None:
+        change = sql.SQL("SET DEFAULT ") + raw(default) if default else sql.SQL("DROP DEFAULT")
+        statements.append(compose("ALTER DOMAIN {} {}", name(domain), change))
+    return statements
+
+
+def add_constraint(table: str, constraint: str, rule: str) -> str:
+    return compose("ALTER TABLE {} ADD CONSTRAINT {} {}", name(table), name(constraint), raw(rule))
+
+
+def set_options(table: str, options: Mapping[str, str | None]) -> list[str]:
+    given = [sql.SQL("{} = {}").format(raw(option), literal(value)) for option, value in options.items() if value is not None]
+    reset = [raw(option) for option, value in options.items() if value is None]
+    statements = [compose("ALTER TABLE {} RESET ({})", name(table), sql.SQL(", ").join(reset))] if reset else []
+    return statements + ([compose("ALTER TABLE {} SET ({})", name(table), sql.SQL(", ").join(given))] if given else [])

@@ -214,14 +214,15 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`columns` are the keys as written in the definition, operator class and order included."""
+    """`columns` are the keys as written in the definition, operator class and order included; `tail` is all of it after USING."""
 
     schema: str
     table: str
     name: str
     method: str
     columns: tuple[str, ...]
-    tail: str
+    # Names the options in the order they were given in, which means nothing.
+    tail: str = field(compare=False)
     unique: bool = False
     include: tuple[str, ...] = ()
     predicate: str = ""
@@ -287,9 +288,13 @@ class View:
         return f"{self.schema}.{self.name}"
 
     @property
-    def definition(self) -> str:
+    def sql(self) -> str:
         options = f" WITH ({', '.join(self.options)})" if self.options else ""
-        return f"{'MATERIALIZED ' if self.materialized else ''}VIEW{options} AS\n{self.query.strip()}{_comment(self.comment)}"
+        return f"CREATE {'MATERIALIZED ' if self.materialized else ''}VIEW {self.full_name}{options} AS\n{self.query.strip()}"
+
+    @property
+    def definition(self) -> str:
+        return self.sql + _comment(self.comment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,515 @@
+"""Create initial schema."""
+
+import sqlalchemy as sa
+
+from chainstrata.migrate import op, pgtype
+
+revision = "strata_0001"
+down_revision = None
+branch_labels = ("strata",)
+depends_on = None
+
+
+def upgrade() -> None:
+    op.comment_on("schema", "strata", "The platform's own tables.")
+    op.create_domain(
+        "strata.uint256",
+        "numeric(78,0)",
+        checks={
+            "uint256_range": "((VALUE >= (0)::numeric) AND (VALUE <= '115792089237316195423570985008687907853269984665640564039457584007913129639935'::numeric))",
+        },
+    )
+    op.create_domain(
+        "strata.uint64",
+        "numeric(20,0)",
+        checks={"uint64_range": "((VALUE >= (0)::numeric) AND (VALUE <= '18446744073709551615'::numeric))"},
+    )
+    op.create_table(
+        "dataset",
+        sa.Column("name", sa.Text(), nullable=False, comment="Dataset, by full name."),
+        sa.Column(
+            "policy",
+            pgtype("jsonb"),
+            nullable=False,
+            comment="Life cycle, roll-ups, mirror, cache and topic, as far as they are not the default.",
+        ),
+        sa.PrimaryKeyConstraint("name", name="dataset_pkey"),
+        schema="strata",
+        comment="One row per dataset: what the platform does with it, as of the last migration.",
+    )
+    op.create_table(
+        "quarantine",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the row."),
+        sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset it was meant for, by full name."),
+        sa.Column("reason", sa.Text(), nullable=False, comment="Why it was not taken, from a closed list."),
+        sa.Column("detail", sa.Text(), nullable=False, comment="What exactly was wrong, for people."),
+        sa.Column("content", pgtype("jsonb"), nullable=True, comment="The row, as far as it could be read as one."),
+        sa.Column("original", sa.Text(), nullable=True, comment="The exact text it came as, where that is not the content itself."),
+        sa.Column("source", sa.Text(), nullable=True, comment="Where it came from."),
+        sa.Column("batch", sa.Text(), nullable=True, comment="Batch it came in, as the source names it."),
+        sa.Column("row_time", sa.TIMESTAMP(timezone=True), nullable=True, comment="Time the row is about, where it could be read."),
+        sa.Column(
+            "fingerprint",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="SHA-256 of the text: the same row refused again is counted, not kept again.",
+        ),
+        sa.Column(
+            "first_seen",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="When it was first refused.",
+        ),
+        sa.Column(
+            "last_seen",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="When it was last refused.",
+        ),
+        sa.Column("times", sa.Integer(), server_default=sa.text("1"), nullable=False, comment="How often it was refused."),
+        sa.Column(
+            "state",
+            sa.Text(),
+            server_default=sa.text("'held'::text"),
+            nullable=False,
+            comment="held, replayed once it was taken after all, or dropped by a person.",
+        ),
+        sa.Column("settled_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it was replayed or dropped."),
+        sa.PrimaryKeyConstraint("id", name="quarantine_pkey"),
+        sa.CheckConstraint("((content IS NOT NULL) OR (original IS NOT NULL))", name="quarantine_kept"),
+        sa.CheckConstraint(
+            "(reason = ANY (ARRAY['no_partition'::text, 'sealed'::text, 'late'::text, 'bad_value'::text, 'constraint'::text, 'duplicate'::text, 'no_parent'::text, 'malformed'::text]))",
+            name="quarantine_reason_known",
+        ),
+        sa.CheckConstraint("((state = 'held'::text) = (settled_at IS NULL))", name="quarantine_settled"),
+        sa.CheckConstraint("(state = ANY (ARRAY['held'::text, 'replayed'::text, 'dropped'::text]))", name="quarantine_state_known"),
+        schema="strata",
+        comment="One row per different row that a dataset did not take, kept until it is replayed or dropped.",
+    )
+    op.create_index(
+        "idx_quarantine_replay",
+        "quarantine",
+        ["dataset", "reason", "id"],
+        schema="strata",
+        postgresql_where=sa.text("(state = 'held'::text)"),
+        comment="What is held, by dataset and reason: counts and replays.",
+    )
+    op.create_index(
+        "quarantine_held_key",
+        "quarantine",
+        ["dataset", "fingerprint"],
+        schema="strata",
+        unique=True,
+        postgresql_where=sa.text("(state = 'held'::text)"),
+        comment="The same row refused again is counted where it stands.",
+    )
+    op.create_table(
+        "rollup_source",
+        sa.Column("source", sa.Text(), nullable=False, comment="Dataset or roll-up that roll-ups are folded from, by full name."),
+        sa.Column(
+            "gone_before",
+            sa.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="Rows before this have left; buckets before it are only merged into.",
+        ),
+        sa.PrimaryKeyConstraint("source", name="rollup_source_pkey"),
+        schema="strata",
+        comment="One row per source of roll-ups whose oldest rows have left.",
+    )
+    op.create_table(
+        "rollup_state",
+        sa.Column("rollup", sa.Text(), nullable=False, comment="Roll-up, by full name."),
+        sa.Column("refreshed_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="When it was last brought up to date."),
+        sa.Column("refreshed_lsn", sa.Text(), nullable=False, comment="Position of the log up to which it was brought up to date."),
+        sa.Column("buckets_written", sa.BigInteger(), nullable=False, comment="Buckets written by all refreshes so far."),
+        sa.Column("buckets_removed", sa.BigInteger(), nullable=False, comment="Buckets removed because their last row went, so far."),
+        sa.Column("seconds", sa.Double(), nullable=False, comment="How long the last refresh took."),
+        sa.Column(
+            "keys_per_bucket",
+            sa.Double(),
+            nullable=True,
+            comment="Keys in a whole bucket, as last seen; weighs whole buckets against single keys.",
+        ),
+        sa.PrimaryKeyConstraint("rollup", name="rollup_state_pkey"),
+        schema="strata",
+        comment="One row per roll-up: how far it is, and what keeping it costs.",
+    )
+    op.create_function(
+        "strata.analyze_query_performance(pattern text)",
+        """
+CREATE FUNCTION strata.analyze_query_performance(pattern text DEFAULT '%')
+RETURNS TABLE (
+    query_id bigint, query text, calls bigint, rows_returned bigint, total_ms numeric, mean_ms numeric, max_ms numeric,
+    stddev_ms numeric, cache_hit_ratio numeric, advice text
+)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog
+AS $$
+DECLARE
+    place text := (
+        SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pg_stat_statements'
+    );
+BEGIN
+    IF place IS NULL THEN
+        advice := 'statistics are not collected: CREATE EXTENSION pg_stat_statements in this database';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE format(
+        $query$
+            SELECT
+                s.queryid, s.query, s.calls, s.rows,
+                round(s.total_exec_time::numeric, 3), round(s.mean_exec_time::numeric, 3), round(s.max_exec_time::numeric, 3),
+                round(s.stddev_exec_time::numeric, 3),
+                round(s.shared_blks_hit::numeric / nullif(s.shared_blks_hit + s.shared_blks_read, 0), 4),
+                CASE
+                    WHEN s.mean_exec_time > 200 THEN 'slow: more than 200 ms on average; look at its plan'
+                    WHEN s.max_exec_time > 10 * s.mean_exec_time AND s.max_exec_time > 200 THEN 'uneven: look for locks and cold reads'
+                    WHEN s.shared_blks_read > s.shared_blks_hit THEN 'cold: reads more from disk than from memory'
+                    WHEN s.temp_blks_written > 0 THEN 'spills: sorts or hashes on disk; more work_mem would hold them'
+                    ELSE 'fine'
+                END
+            FROM %s.pg_stat_statements AS s
+            WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query LIKE $1
+            ORDER BY s.total_exec_time DESC
+        $query$,
+        place
+    ) USING pattern;
+EXCEPTION
+    WHEN object_not_in_prerequisite_state THEN
+        advice := 'statistics are not collected: add pg_stat_statements to shared_preload_libraries and restart the server';
+        RETURN NEXT;
+END
+$$;
+""",
+        comment="What the statements whose text matches a LIKE pattern cost, the costliest first. Where the statistics are not collected there is one row that says why in `advice`, and nothing else.",
+    )
+    op.create_function(
+        "strata.check_index_bloat(minimum_bytes bigint)",
+        """
+CREATE FUNCTION strata.check_index_bloat(minimum_bytes bigint DEFAULT 1048576)
+RETURNS TABLE (
+    schema_name text, table_name text, index_name text, size_bytes bigint, density_percent numeric, reclaimable_bytes bigint, advice text
+)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog
+AS $$
+DECLARE
+    place text := (
+        SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pgstattuple'
+    );
+BEGIN
+    IF place IS NULL THEN
+        advice := 'density is not measured: CREATE EXTENSION pgstattuple in this database';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE format(
+        $query$
+            SELECT measured.nspname::text, measured.table_name::text, measured.index_name::text, measured.size, measured.density,
+                measured.reclaimable,
+                CASE
+                    WHEN measured.density < 50 THEN format('REINDEX INDEX CONCURRENTLY %%I.%%I', measured.nspname, measured.index_name)
+                    ELSE 'fine'
+                END
+            FROM (
+                SELECT n.nspname, t.relname AS table_name, c.relname AS index_name, pg_relation_size(c.oid) AS size,
+                    round(nullif(s.avg_leaf_density, 'NaN')::numeric, 1) AS density,
+                    -- Leaves are filled to 90 percent when an index is built.
+                    greatest(pg_relation_size(c.oid) * (1 - coalesce(nullif(s.avg_leaf_density, 'NaN'), 90) / 90), 0)::bigint AS reclaimable
+                FROM pg_index AS i
+                JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
+                JOIN pg_class AS t ON t.oid = i.indrelid
+                JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'btree'
+                CROSS JOIN LATERAL %s.pgstatindex(c.oid::regclass) AS s
+                WHERE i.indisvalid AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relpersistence = 'p'
+                    AND pg_relation_size(c.oid) >= $1
+            ) AS measured
+            ORDER BY measured.reclaimable DESC, 1, 2, 3
+        $query$,
+        place
+    ) USING minimum_bytes;
+END
+$$;
+""",
+        comment="How densely the B-tree indexes of at least a size are filled, and what rebuilding them would give back, the most first. A rebuild is `REINDEX INDEX CONCURRENTLY`, which a client runs, outside a transaction; writers go on. Reads every page of each index.",
+    )
+    op.create_function(
+        "strata.check_index_effectiveness(in_schema text)",
+        """
+CREATE FUNCTION strata.check_index_effectiveness(in_schema text DEFAULT NULL)
+RETURNS TABLE (
+    schema_name text, table_name text, index_name text, size_bytes bigint, scans bigint, rows_read bigint, rows_fetched bigint,
+    table_writes bigint, verdict text, reason text
+)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog
+BEGIN ATOMIC
+    WITH whole AS (
+        SELECT i.*, n.nspname, t.relname AS table_name, c.relname AS index_name, c.relam,
+            (string_to_array(i.indkey::text, ' '))[:i.indnkeyatts] AS keys,
+            (string_to_array(i.indclass::text, ' '))[:i.indnkeyatts] AS classes,
+            (string_to_array(i.indoption::text, ' '))[:i.indnkeyatts] AS options
+        FROM pg_index AS i
+        JOIN pg_class AS c ON c.oid = i.indexrelid
+        JOIN pg_class AS t ON t.oid = i.indrelid
+        JOIN pg_namespace AS n ON n.oid = t.relnamespace
+        WHERE NOT c.relispartition
+            AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+            AND n.nspname !~ '^pg_(toast|temp_)'
+            AND (in_schema IS NULL OR n.nspname = in_schema)
+    ),
+    counted AS (
+        SELECT w.indexrelid,
+            sum(pg_relation_size(leaf.relid))::bigint AS size_bytes,
+            coalesce(sum(s.idx_scan), 0)::bigint AS scans,
+            coalesce(sum(s.idx_tup_read), 0)::bigint AS rows_read,
+            coalesce(sum(s.idx_tup_fetch), 0)::bigint AS rows_fetched,
+            coalesce(sum(u.n_tup_ins + u.n_tup_upd - u.n_tup_hot_upd), 0)::bigint AS table_writes
+        FROM whole AS w
+        -- A plain index is no part of a tree, so the function gives nothing for it.
+        CROSS JOIN LATERAL (
+            SELECT tree.relid FROM pg_partition_tree(w.indexrelid) AS tree WHERE tree.isleaf
+            UNION
+            SELECT w.indexrelid
+        ) AS leaf
+        LEFT JOIN pg_stat_all_indexes AS s ON s.indexrelid = leaf.relid
+        LEFT JOIN pg_stat_all_tables AS u ON u.relid = s.relid
+        GROUP BY w.indexrelid
+    ),
+    judged AS (
+        SELECT w.*, c.size_bytes, c.scans, c.rows_read, c.rows_fetched, c.table_writes,
+            (
+                SELECT min(o.index_name) FROM whole AS o
+                WHERE o.indrelid = w.indrelid AND o.indexrelid <> w.indexrelid AND o.relam = w.relam
+                    AND o.indisvalid AND w.indexprs IS NULL AND o.indexprs IS NULL AND w.indnkeyatts = w.indnatts
+                    AND pg_get_expr(o.indpred, o.indrelid) IS NOT DISTINCT FROM pg_get_expr(w.indpred, w.indrelid)
+                    AND o.keys[:w.indnkeyatts] = w.keys AND o.classes[:w.indnkeyatts] = w.classes
+                    AND (
+                        o.options[:w.indnkeyatts] = w.options
+                        -- A B-tree is read both ways, so the same order turned round serves as well.
+                        OR o.options[:w.indnkeyatts]
+                            = ARRAY(SELECT (3 - part::integer)::text FROM unnest(w.options) WITH ORDINALITY AS each (part, nr) ORDER BY nr)
+                    )
+                    -- Of two that are equal only the later one is called a duplicate.
+                    AND (o.indnatts > w.indnkeyatts OR o.indisunique OR o.indexrelid < w.indexrelid)
+            ) AS covered_by
+        FROM whole AS w JOIN counted AS c USING (indexrelid)
+    )
+    SELECT j.nspname::text, j.table_name::text, j.index_name::text, j.size_bytes, j.scans, j.rows_read, j.rows_fetched, j.table_writes,
+        verdict.name, verdict.reason
+    FROM judged AS j
+    CROSS JOIN LATERAL (
+        SELECT * FROM (VALUES
+            (1, NOT j.indisvalid, 'invalid', 'a build failed or has not ended: it is written and never read'),
+            (2, NOT j.indisunique AND j.covered_by IS NOT NULL, 'duplicate', format('%s begins with the same columns', j.covered_by)),
+            (3, j.indisunique AND j.scans = 0, 'constraint', 'never read, but keeps its columns unique'),
+            (4, j.scans = 0, 'unused', 'never read since the statistics were reset'),
+            (5, j.scans * 100 < j.table_writes AND NOT j.indisunique, 'seldom', 'written more than a hundred times for each read'),
+            (6, true, 'useful', 'read often enough for what it costs')
+        ) AS verdicts (rank, holds, name, reason)
+        WHERE holds ORDER BY rank LIMIT 1
+    ) AS verdict
+    ORDER BY verdict.rank, j.size_bytes DESC, 1, 2, 3;
+END;
+""",
+        comment="Which indexes earn their keep: one row per index of the tables in the given schema (all but the system's for NULL), those of partitions summed under their parent's, the largest of the least useful first. Counts are those since the statistics were reset.",
+    )
+    op.create_function(
+        "strata.distinct_key(value text)",
+        """
+CREATE FUNCTION strata.distinct_key(value text) RETURNS integer
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN (
+    SELECT ((hash >> 53) & 2047)::integer * 64
+        + 54 - CASE WHEN hash & 9007199254740991 = 0 THEN 0 ELSE floor(log(2, (hash & 9007199254740991)::numeric))::integer + 1 END
+    FROM (SELECT hashtextextended(value, 0) AS hash) AS hashed
+)
+""",
+        comment="The register of a value in a distinct sketch of 2048 registers, and the rank it brings: register * 64 + rank.",
+    )
+    op.create_function(
+        "strata.merge_counts(sketches jsonb[])",
+        """
+CREATE FUNCTION strata.merge_counts(sketches jsonb[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN (
+    SELECT coalesce(jsonb_object_agg(cell, times), '{}')
+    FROM (
+        SELECT entry.key AS cell, sum(entry.value::bigint) AS times
+        FROM unnest(sketches) AS sketch, jsonb_each_text(sketch) AS entry
+        GROUP BY entry.key
+    ) AS counted
+)
+""",
+        comment="Merges quantile sketches: the counts of each cell are added.",
+    )
+    op.create_function(
+        "strata.merge_registers(sketches jsonb[])",
+        """
+CREATE FUNCTION strata.merge_registers(sketches jsonb[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN (
+    SELECT coalesce(jsonb_object_agg(register, rank), '{}')
+    FROM (
+        SELECT entry.key AS register, max(entry.value::integer) AS rank
+        FROM unnest(sketches) AS sketch, jsonb_each_text(sketch) AS entry
+        GROUP BY entry.key
+    ) AS ranked
+)
+""",
+        comment="Merges distinct sketches: the highest rank of each register stays.",
+    )
+    op.create_function(
+        "strata.quantile_key(number double precision)",
+        """
+CREATE FUNCTION strata.quantile_key(number double precision) RETURNS integer
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN CASE
+    WHEN number > 0 THEN 50000 + ceil(ln(number) / ln(1.02::double precision))::integer
+    WHEN number < 0 THEN -50000 - ceil(ln(-number) / ln(1.02::double precision))::integer
+    ELSE 0
+END
+""",
+        comment="The cell of a number in a quantile sketch: cells grow by 2 %, so that the middle of one is within 1 % of the number. Cells are ordered as their numbers are; 0 is the number 0.",
+    )
+    op.create_function(
+        "strata.sketch_counts(cells integer[])",
+        """
+CREATE FUNCTION strata.sketch_counts(cells integer[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN (
+    SELECT coalesce(jsonb_object_agg(cell, times), '{}')
+    FROM (SELECT cell, count(*) AS times FROM unnest(cells) AS cell WHERE cell IS NOT NULL GROUP BY cell) AS counted
+)
+""",
+        comment="Folds cells of numbers into a quantile sketch: how often each cell occurs.",
+    )
+    op.create_function(
+        "strata.sketch_distinct(sketch jsonb)",
+        """
+CREATE FUNCTION strata.sketch_distinct(sketch jsonb) RETURNS bigint
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN (
+    SELECT round(CASE
+        WHEN empty > 0 AND raw <= 5120 THEN 2048 * ln(2048.0::double precision / empty)
+        ELSE raw
+    END)::bigint
+    FROM (
+        SELECT 2048 - count(*) AS empty,
+               0.7213 / (1 + 1.079 / 2048) * 2048 * 2048
+                   / (2048 - count(*) + coalesce(sum(power(2.0::double precision, -entry.value::integer)), 0)) AS raw
+        FROM jsonb_each_text(sketch) AS entry
+    ) AS estimated
+)
+""",
+        comment="About how many different values went into a distinct sketch: HyperLogLog over 2048 registers, counted linearly when few.",
+    )
+    op.create_function(
+        "strata.sketch_quantile(sketch jsonb, share double precision)",
+        """
+CREATE FUNCTION strata.sketch_quantile(sketch jsonb, share double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN (
+    SELECT CASE
+        WHEN cell > 0 THEN 2 * exp((cell - 50000) * ln(1.02::double precision)) / 2.02
+        WHEN cell < 0 THEN -2 * exp((-cell - 50000) * ln(1.02::double precision)) / 2.02
+        ELSE 0
+    END
+    FROM (
+        SELECT entry.key::integer AS cell,
+               sum(entry.value::bigint) OVER (ORDER BY entry.key::integer) AS reached,
+               sum(entry.value::bigint) OVER () AS whole
+        FROM jsonb_each_text(sketch) AS entry
+    ) AS cells
+    WHERE reached >= greatest(1, ceil(share * whole))
+    ORDER BY cell
+    LIMIT 1
+)
+""",
+        comment="The number below which a share of all numbers of a quantile sketch lie, within 1 %; NULL for an empty sketch.",
+    )
+    op.create_function(
+        "strata.sketch_registers(keys integer[])",
+        """
+CREATE FUNCTION strata.sketch_registers(keys integer[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
+RETURN (
+    SELECT coalesce(jsonb_object_agg(register, rank), '{}')
+    FROM (
+        SELECT key / 64 AS register, max(key % 64) AS rank
+        FROM unnest(keys) AS key WHERE key IS NOT NULL GROUP BY key / 64
+    ) AS ranked
+)
+""",
+        comment="Folds keys of values into a distinct sketch: the highest rank of each register.",
+    )
+    op.create_function(
+        "strata.stamp_row()",
+        """
+CREATE FUNCTION strata.stamp_row() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    NEW.created_at := OLD.created_at;
+    NEW.updated_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+""",
+        comment="Trigger function: an updated row keeps the time it was first written and gets the present as its last. A clock, not the start of the transaction, so that a row changed twice in one transaction shows it.",
+    )
+    op.create_function(
+        "strata.touch_updated_at()",
+        """
+CREATE FUNCTION strata.touch_updated_at() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    NEW.updated_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+""",
+        comment="Trigger function: sets updated_at to the moment of the change. A clock, not the start of the transaction, so that a row changed twice in one transaction shows it.",
+    )
+    op.set_policy("strata.datasets", {"table": "strata.dataset"})
+    op.set_policy("strata.migrations", {"table": "strata.migration"})
+    op.set_policy("strata.quarantine", {"table": "strata.quarantine"})
+    op.set_policy("strata.rollup_sources", {"table": "strata.rollup_source"})
+    op.set_policy("strata.rollups", {"table": "strata.rollup_state"})
+
+
+def downgrade() -> None:
+    op.comment_on("schema", "strata", "")
+    op.remove_policy("strata.rollups")
+    op.remove_policy("strata.rollup_sources")
+    op.remove_policy("strata.quarantine")
+    op.remove_policy("strata.migrations")
+    op.remove_policy("strata.datasets")
+    op.drop_function("strata.touch_updated_at()")
+    op.drop_function("strata.stamp_row()")
+    op.drop_function("strata.sketch_registers(keys integer[])")
+    op.drop_function("strata.sketch_quantile(sketch jsonb, share double precision)")
+    op.drop_function("strata.sketch_distinct(sketch jsonb)")
+    op.drop_function("strata.sketch_counts(cells integer[])")
+    op.drop_function("strata.quantile_key(number double precision)")
+    op.drop_function("strata.merge_registers(sketches jsonb[])")
+    op.drop_function("strata.merge_counts(sketches jsonb[])")
+    op.drop_function("strata.distinct_key(value text)")
+    op.drop_function("strata.check_index_effectiveness(in_schema text)")
+    op.drop_function("strata.check_index_bloat(minimum_bytes bigint)")
+    op.drop_function("strata.analyze_query_performance(pattern text)")
+    op.drop_table("rollup_state", schema="strata")
+    op.drop_table("rollup_source", schema="strata")
+    op.drop_table("quarantine", schema="strata")
+    op.drop_table("dataset", schema="strata")
+    op.drop_domain("strata.uint64")
+    op.drop_domain("strata.uint256")
