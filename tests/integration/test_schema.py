@@ -16,8 +16,9 @@ SCHEMAS = [pack.name for pack in CATALOG.packs]
 
 
 @pytest.fixture
-def site(conninfo: str, make_config: MakeConfig) -> Site:
-    return Site(conninfo, CATALOG, make_config())
+def site(conninfo: str, make_config: MakeConfig, tmp_path: Path) -> Site:
+    # Whatever a test would write belongs to the test.
+    return Site(conninfo, CATALOG, make_config(migrate__directory=tmp_path))
 
 
 async def take(conninfo: str) -> Snapshot:
@@ -55,7 +56,7 @@ async def test_down_to_base_and_up_again_equals_it_too(site: Site, new_database:
     assert differences(await take(site.conninfo), await declared(new_database)) == []
 
 
-async def test_with_nothing_to_do_nothing_is_written(site: Site, tmp_path: Path) -> None:
+async def test_with_nothing_to_do_nothing_is_written(site: Site) -> None:
     await up(site)
     for pack in CATALOG.packs:
         made = await make(site, pack.name)

@@ -242,9 +242,7 @@ def _without_comment(constraint: Constraint) -> tuple[object, ...]:
 def add_concurrently(constraint: Constraint, name: str) -> Call:
     """Return what adds a constraint without holding up writers."""
     table = f"{constraint.schema}.{constraint.table}"
-    if constraint.kind is ConstraintKind.UNIQUE:
-        return call("op.add_unique_concurrently", table, name, list(constraint.columns))
-    return call("op.add_constraint_concurrently", table, name, constraint.rule)
+    return call("op.add_constraint_concurrently", table, name, calls.rule(constraint))
 
 
 def names(lines: Sequence[Line]) -> list[str]:

@@ -22,7 +22,6 @@ from chainstrata.migrate.schema import (
     Domain,
     Enum,
     Function,
-    Index,
     Item,
     Key,
     Kind,
@@ -50,23 +49,19 @@ class Draft:
         return self.phase is Phase.WHOLE
 
 
-def draft(live: Snapshot, declared: Snapshot, texts: Mapping[str, str] | None = None) -> list[Draft]:
-    """Return the revisions that turn `live` into `declared`; none if nothing differs.
-
-    `texts` are functions, views and triggers as users wrote them, by full name.
-    """
-    up = _Direction(live, declared, texts or {}).lines()
-    down = _Direction(declared, live, {}, reverse=True).lines()
+def draft(live: Snapshot, declared: Snapshot) -> list[Draft]:
+    """Return the revisions that turn `live` into `declared`; none if nothing differs."""
+    up = _Direction(live, declared).lines()
+    down = _Direction(declared, live, reverse=True).lines()
     return [Draft(phase, up[phase], down[phase]) for phase in Phase if up[phase] or down[phase]]
 
 
 class _Direction:
     """One way from a schema to another. Going back, what a phase did on the way there is undone in the same phase."""
 
-    def __init__(self, before: Snapshot, after: Snapshot, texts: Mapping[str, str], *, reverse: bool = False) -> None:
+    def __init__(self, before: Snapshot, after: Snapshot, *, reverse: bool = False) -> None:
         self.before = before
         self.after = after
-        self.texts = texts
         self.reverse = reverse
         self.changes = {change.key: change for change in compare(before, after)}
         self.tables = self._altered_tables()
@@ -157,10 +152,9 @@ class _Direction:
 
     def _create_or_change(self, key: Key, item: Item) -> list[Line]:
         change = self.changes.get(key)
-        text = self.texts.get(key.name.partition("(")[0] if key.kind is Kind.FUNCTION else _written_name(item), "")
         if change is None or change.before is None or key in self.rebuilt:
-            return [*calls.create(item, self.after, text)]
-        return [*_changed(change.before, item, text)]
+            return [*calls.create(item, self.after)]
+        return [*_changed(change.before, item)]
 
     def _enum(self, before: Enum, after: Enum) -> tuple[Phase, list[Line]]:
         """Return where and how an enum gets other values.
@@ -179,11 +173,11 @@ class _Direction:
         return phase, lines
 
 
-def _changed(before: Item, after: Item, text: str) -> list[Line]:
+def _changed(before: Item, after: Item) -> list[Line]:
     """Return what turns one object into another without dropping it."""
     match before, after:
         case Function(), Function() if before.sql != after.sql:
-            return [call("op.replace_function", after.signature, Block(text or after.sql), comment=after.comment or None)]
+            return [call("op.replace_function", after.signature, Block(after.written or after.sql), comment=after.comment or None)]
         case Domain(), Domain() if before.base == after.base:
             return [_changed_domain(before, after)]
         case Domain(), Domain():
@@ -197,12 +191,12 @@ def _changed(before: Item, after: Item, text: str) -> list[Line]:
 
 
 def _changed_domain(before: Domain, after: Domain) -> Line:
-    old, new = dict(before.checks), dict(after.checks)
+    old, new, written = dict(before.checks), dict(after.checks), calls.domain_checks(after)
     return call(
         "op.alter_domain",
         after.key.name,
         drop_checks=[check for check in old if old[check] != new.get(check)] or None,
-        add_checks={check: condition for check, condition in new.items() if old.get(check) != condition} or None,
+        add_checks={check: written[check] for check, condition in new.items() if old.get(check) != condition} or None,
         not_null=after.not_null if before.not_null != after.not_null else None,
         default=after.default if before.default != after.default else None,
         comment=after.comment if before.comment != after.comment else None,
@@ -212,10 +206,6 @@ def _changed_domain(before: Domain, after: Domain) -> Line:
 def _comment(item: Item) -> Line:
     word = "materialized view" if isinstance(item, View) and item.materialized else item.key.kind.value
     return calls.comment_on(word, item.key.name, getattr(item, "comment", ""))
-
-
-def _written_name(item: Item) -> str:
-    return f"{item.schema}.{item.name}" if isinstance(item, View | Trigger | Index) else ""
 
 
 def _foreign_keys(snapshot: Snapshot, key: Key) -> list[Constraint]:

@@ -64,7 +64,7 @@ def column_call(column: Column, *, nullable: bool | None = None, key: tuple[str,
     if column.collation:
         arguments[1] = call("pgtype", f"{column.type} COLLATE {column.collation}")
     if column.generated:
-        arguments.append(call("sa.Computed", sql_text(column.expression), persisted=column.generated == "s"))
+        arguments.append(call("sa.Computed", sql_text(column.written or column.expression), persisted=column.generated == "s"))
     elif column.identity:
         arguments.append(call("sa.Identity", always=column.identity == "a"))
     elif column.expression:
@@ -87,7 +87,7 @@ def constraint_call(constraint: Constraint) -> Call | None:
     if constraint.kind is ConstraintKind.UNIQUE and "NULLS NOT DISTINCT" not in constraint.rule:
         return Call("sa.UniqueConstraint", constraint.columns, {"name": constraint.name, **options})
     if constraint.kind is ConstraintKind.CHECK and "NO INHERIT" not in constraint.rule:
-        return call("sa.CheckConstraint", sql_text(constraint.condition), name=constraint.name)
+        return call("sa.CheckConstraint", sql_text(constraint.written or constraint.condition), name=constraint.name)
     if constraint.kind is ConstraintKind.FOREIGN_KEY and "MATCH" not in constraint.rule:
         targets = [f"{constraint.target}.{column}" for column in constraint.target_columns]
         actions: dict[str, Value] = {"ondelete": constraint.on_delete, "onupdate": constraint.on_update}
@@ -134,7 +134,12 @@ def drop_table(table: Table) -> Call:
 
 
 def add_constraint(constraint: Constraint) -> Call:
-    return call("op.add_constraint", f"{constraint.schema}.{constraint.table}", constraint.name, constraint.rule)
+    return call("op.add_constraint", f"{constraint.schema}.{constraint.table}", constraint.name, rule(constraint))
+
+
+def rule(constraint: Constraint) -> str:
+    """Return what stands after the name in ADD CONSTRAINT."""
+    return f"CHECK ({constraint.written})" if constraint.written and constraint.kind is ConstraintKind.CHECK else constraint.rule
 
 
 def _constraint_comment(constraint: Constraint) -> list[Call]:
@@ -158,7 +163,7 @@ def _index_parts(index: Index) -> tuple[tuple[Value, ...], dict[str, Value]]:
     if index.include:
         keywords["postgresql_include"] = list(index.include)
     if index.predicate:
-        keywords["postgresql_where"] = text_call(index.predicate)
+        keywords["postgresql_where"] = text_call(index.written or index.predicate)
     if index.options:
         keywords["postgresql_with"] = dict(option.split("=", 1) for option in index.options)
     if index.nulls_not_distinct:
@@ -181,8 +186,8 @@ def comment_on(kind: str, full_name: str, comment: str) -> Call:
     return call("op.comment_on", kind, full_name, comment)
 
 
-def create(item: Item, snapshot: Snapshot, text: str = "") -> list[Call]:  # one case for each kind, nothing nested
-    """Return what makes an object that is not part of a table. `text` is how a user wrote it."""
+def create(item: Item, snapshot: Snapshot) -> list[Call]:
+    """Return what makes an object that is not part of a table."""
     match item:
         case Schema():
             return [call("op.create_schema", item.name, comment=item.comment or None)]
@@ -195,32 +200,36 @@ def create(item: Item, snapshot: Snapshot, text: str = "") -> list[Call]:  # one
         case Table():
             return create_table(item, snapshot)
         case Function():
-            return [call("op.create_function", item.signature, Block(text or item.sql), comment=item.comment or None)]
+            return [call("op.create_function", item.signature, Block(item.written or item.sql), comment=item.comment or None)]
         case View():
             function = "op.create_materialized_view" if item.materialized else "op.create_view"
             indexes = [create_index(part) for part in snapshot.of_table(item.full_name) if isinstance(part, Index)]
-            return [call(function, item.full_name, Block(text or item.sql), comment=item.comment or None), *indexes]
+            return [call(function, item.full_name, Block(item.written or item.sql), comment=item.comment or None), *indexes]
         case Trigger():
-            return [_create_trigger(item, text)]
+            return [_create_trigger(item)]
         case Policy():
             return [set_policy(item)]
         case _:
             raise TypeError(f"{item.key} is part of a table")
 
 
-def _create_trigger(item: Trigger, text: str) -> Call:
+def _create_trigger(item: Trigger) -> Call:
     keywords: dict[str, Value] = {"comment": item.comment or None}
-    return call("op.create_trigger", item.name, f"{item.schema}.{item.table}", Block(text or item.sql), **keywords)
+    return call("op.create_trigger", item.name, f"{item.schema}.{item.table}", Block(item.written or item.sql), **keywords)
 
 
 def _create_domain(item: Domain) -> Call:
     keywords: dict[str, Value] = {
-        "checks": dict(item.checks) or None,
+        "checks": domain_checks(item) or None,
         "not_null": item.not_null or None,
         "default": item.default or None,
         "comment": item.comment or None,
     }
     return call("op.create_domain", item.key.name, item.base, **keywords)
+
+
+def domain_checks(item: Domain) -> dict[str, str]:
+    return {check: item.written or condition for check, condition in item.checks} if len(item.checks) == 1 else dict(item.checks)
 
 
 def set_policy(item: Policy) -> Call:

@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, SetColumnComment, SetTab
 from chainstrata.engines.postgres import translate
 from chainstrata.migrate import ddl
 from chainstrata.migrate.policies import policy
-from chainstrata.migrate.schema import canonical_json
+from chainstrata.migrate.schema import Key, Kind, canonical_json
 from chainstrata.migrate.snapshot import run_text
 from chainstrata.migrate.text import DIALECT, compose, name, raw
 from chainstrata.model import Catalog, Pack, SqlKind, SqlObject
@@ -102,3 +102,31 @@ def _sql_object(item: SqlObject) -> Iterator[str]:
         if item.kind is SqlKind.TRIGGER:
             named = raw(compose("{} ON {}", name(item.name), name(item.table)))
         yield ddl.comment_on(ddl.OBJECT_WORDS[item.kind.value], named, item.doc)
+
+
+_KINDS = {SqlKind.FUNCTION: Kind.FUNCTION, SqlKind.VIEW: Kind.VIEW, SqlKind.MATERIALIZED_VIEW: Kind.VIEW}
+
+
+def written(pack: Pack) -> dict[Key, str]:
+    """Return conditions, expressions and whole objects as the pack wrote them, for revisions to say it in the same words."""
+    found = {Key(_KINDS[item.kind], item.full_name): item.sql for item in pack.sql_objects() if item.kind in _KINDS}
+    found |= {Key(Kind.TRIGGER, f"{item.table}.{item.name}"): item.sql for item in pack.sql_objects() if item.kind is SqlKind.TRIGGER}
+    found |= {Key(Kind.DOMAIN, type_name(domain)): str(domain.check) for domain in pack.domains if domain.check is not None}
+    for table in pack.metadata.tables.values():
+        for constraint in table.constraints:
+            if isinstance(constraint, sa.CheckConstraint):
+                found[Key(Kind.CONSTRAINT, f"{table.fullname}.{constraint.name}")] = _expression(constraint.sqltext)
+        for column in table.c:
+            if column.computed is not None:
+                found[Key(Kind.COLUMN, f"{table.fullname}.{column.name}")] = _expression(column.computed.sqltext)
+        for index in table.indexes:
+            where = index.dialect_options["postgresql"]["where"]
+            if where is not None:
+                found[Key(Kind.INDEX, f"{table.schema}.{index.name}")] = _expression(where)
+    return found
+
+
+def _expression(element: Any) -> str:
+    if isinstance(element, str):
+        return element
+    return str(element.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True, "include_table": False}))

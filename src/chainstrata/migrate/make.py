@@ -10,6 +10,7 @@ from chainstrata.config import MIGRATE_DIRECTORY
 from chainstrata.migrate.alter import Phase
 from chainstrata.migrate.autogenerate import Draft, draft
 from chainstrata.migrate.compare import Change, compare
+from chainstrata.migrate.declared import written
 from chainstrata.migrate.errors import NotMigrated, RevisionUnusable
 from chainstrata.migrate.model import Site
 from chainstrata.migrate.planner import check_history, closure, plan_up
@@ -54,8 +55,7 @@ async def make(site: Site, pack: str, message: str = "", *, empty: bool = False)
     declared, live = await declared_snapshot(site), await live_snapshot(site)
     wanted, there = _of_pack(declared, declared_pack), _of_pack(live, declared_pack)
     changes = compare(there, wanted)
-    texts = {item.full_name: item.sql for item in declared_pack.sql_objects()}
-    drafts = draft(there, wanted, texts)
+    drafts = draft(there, wanted.with_written(written(declared_pack)))
     return _write(site, declared_pack, scripts, message, drafts, changes) if drafts else Made(pack)
 
 

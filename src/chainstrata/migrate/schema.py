@@ -1,11 +1,12 @@
 """What a schema consists of, as PostgreSQL itself tells it: one frozen value for each object, equal when the objects are.
 
 Definitions are PostgreSQL's own rendering, never a user's text, so that two databases can be compared object by object.
+Beside it may stand what somebody wrote (`written`): a whole CREATE, or the condition or expression alone.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
@@ -100,6 +101,7 @@ class Domain:
     default: str = ""
     checks: tuple[tuple[str, str], ...] = ()
     comment: str = ""
+    written: str = field(default="", compare=False, repr=False)
 
     @property
     def key(self) -> Key:
@@ -153,6 +155,7 @@ class Column:
     identity: str = ""
     collation: str = ""
     comment: str = ""
+    written: str = field(default="", compare=False, repr=False)
 
     @property
     def key(self) -> Key:
@@ -202,6 +205,7 @@ class Constraint:
     deferrable: bool = False
     deferred: bool = False
     comment: str = ""
+    written: str = field(default="", compare=False, repr=False)
 
     @property
     def key(self) -> Key:
@@ -230,6 +234,7 @@ class Index:
     nulls_not_distinct: bool = False
     valid: bool = True
     comment: str = ""
+    written: str = field(default="", compare=False, repr=False)
 
     @property
     def key(self) -> Key:
@@ -253,6 +258,7 @@ class Function:
     sql: str
     kind: str = "f"
     comment: str = ""
+    written: str = field(default="", compare=False, repr=False)
 
     @property
     def key(self) -> Key:
@@ -278,6 +284,7 @@ class View:
     options: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
     comment: str = ""
+    written: str = field(default="", compare=False, repr=False)
 
     @property
     def key(self) -> Key:
@@ -307,6 +314,7 @@ class Trigger:
     sql: str
     enabled: str = "O"
     comment: str = ""
+    written: str = field(default="", compare=False, repr=False)
 
     @property
     def key(self) -> Key:
@@ -388,3 +396,14 @@ class Snapshot(Mapping[Key, Item]):
         """Return the part that belongs to these schemas; extensions, which belong to none, stay."""
         wanted = {*schemas, ""}
         return Snapshot((item for item in self._items.values() if item.schema in wanted), self.needs, self.broken)
+
+    def with_written(self, texts: Mapping[Key, str]) -> "Snapshot":
+        """Return the same with what users wrote beside it. A function is named without its arguments."""
+        return Snapshot((_with_written(item, texts) for item in self._items.values()), self.needs, self.broken)
+
+
+def _with_written(item: Item, texts: Mapping[Key, str]) -> Item:
+    key = Key(item.key.kind, f"{item.schema}.{item.name}") if isinstance(item, Function) else item.key
+    if key in texts and isinstance(item, Domain | Column | Constraint | Index | Function | View | Trigger):
+        return replace(item, written=texts[key])
+    return item

@@ -30,7 +30,7 @@ from chainstrata.migrate.schema import (
     View,
     canonical_json,
 )
-from chainstrata.migrate.text import split_list
+from chainstrata.migrate.text import flatten, split_list
 
 QUERIES = load_queries("chainstrata.migrate")
 
@@ -91,7 +91,7 @@ class _Reader:
 
 
 def _domain(row: Any) -> Domain:
-    checks = tuple((name, condition) for name, condition in row.checks)
+    checks = tuple((name, flatten(condition)) for name, condition in row.checks)
     return Domain(row.schema, row.name, row.base, row.not_null, row.default_value, checks, row.comment)
 
 
@@ -106,7 +106,7 @@ def _column(row: Any) -> Column:
         row.name,
         row.type,
         row.not_null,
-        row.expression,
+        flatten(row.expression) if row.generated else row.expression,
         row.generated,
         row.identity,
         row.collation,
@@ -120,9 +120,9 @@ def _constraint(row: Any) -> Constraint:
         row.table_name,
         row.name,
         ConstraintKind(row.kind),
-        row.definition,
+        flatten(row.definition) if row.kind == "c" else row.definition,
         row.valid,
-        row.condition,
+        flatten(row.condition),
         tuple(row.columns),
         f"{row.target_schema}.{row.target_table}" if row.target_table else "",
         tuple(row.target_columns),
@@ -145,7 +145,7 @@ def _index(row: Any) -> Index:
         row.tail,
         row.is_unique,
         tuple(row.include),
-        row.predicate,
+        flatten(row.predicate),
         tuple(sorted(row.options)),
         row.nulls_not_distinct,
         row.valid,

@@ -111,12 +111,13 @@ def _block(text: str) -> str:
     return f'"""\n{body}\n"""'
 
 
-_BIND = re.compile(r"(?<![:\w\\]):(?=\w)")
+# What SQLAlchemy itself takes for a parameter.
+_BIND = re.compile(r"(?<![:\w\\]):(\w+)(?![:\w])")
 
 
 def sql_text(text: str) -> str:
     r"""Return SQL for SQLAlchemy's `text()`, which would take `:name` for a parameter."""
-    return _BIND.sub(r"\\:", text)
+    return _BIND.sub(r"\\:\1", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,3 +62,58 @@ def split_list(text: str) -> tuple[list[str], str]:
             parts.append(text[start : found.start()].strip())
             start = found.end()
     raise ValueError(f"no list at the start of {text!r}")
+
+
+_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[()]|\bAND\b|\bOR\b""")
+
+
+def flatten(text: str) -> str:
+    """Return a condition with `((a AND b) AND c)` as `(a AND b AND c)`, and OR alike.
+
+    PostgreSQL prints what it parsed, and parses what it printed a little flatter: `BETWEEN` beside another condition is such
+    a case. Two texts of one condition are equal once both are flat.
+    """
+    flat, _, _ = _flatten(text, 0)
+    return flat
+
+
+def _flatten(text: str, position: int) -> tuple[str, set[str], int]:
+    """Return a flat text up to the parenthesis that closes it, the connectives at its top, and where it ended."""
+    pieces: list[tuple[str, set[str]]] = []
+    words: list[str] = []
+    piece, inner = "", set[str]()
+    while True:
+        found = _TOKEN.search(text, position)
+        piece += text[position : found.start() if found else len(text)]
+        if found is None or found[0] == ")":
+            pieces.append((piece, inner))
+            break
+        position = found.end()
+        if found[0] == "(":
+            content, connectives, position = _flatten(text, position)
+            alone = not piece.strip()
+            piece, inner = f"{piece}({content})", connectives if alone else set()
+        elif found[0] in ("AND", "OR"):
+            pieces.append((piece, inner))
+            words.append(found[0])
+            piece, inner = "", set()
+        else:
+            piece, inner = piece + found[0], set()
+    kinds = set(words)
+    shown = [_unwrap(one) if len(kinds) == 1 and of == kinds else one for one, of in pieces]
+    return _join(shown, words), kinds, found.end() if found else len(text)
+
+
+def _unwrap(piece: str) -> str:
+    """Return what a piece says without its parentheses, if they are all there is around it."""
+    bare = piece.strip()
+    if not (bare.startswith("(") and bare.endswith(")")):
+        return piece
+    return piece.replace(bare, bare[1:-1])
+
+
+def _join(pieces: list[str], words: list[str]) -> str:
+    joined = pieces[0]
+    for word, piece in zip(words, pieces[1:], strict=True):
+        joined += word + piece
+    return joined

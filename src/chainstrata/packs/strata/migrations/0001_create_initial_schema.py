@@ -15,15 +15,9 @@ def upgrade() -> None:
     op.create_domain(
         "strata.uint256",
         "numeric(78,0)",
-        checks={
-            "uint256_range": "((VALUE >= (0)::numeric) AND (VALUE <= '115792089237316195423570985008687907853269984665640564039457584007913129639935'::numeric))",
-        },
+        checks={"uint256_range": "VALUE >= 0 AND VALUE <= 115792089237316195423570985008687907853269984665640564039457584007913129639935"},
     )
-    op.create_domain(
-        "strata.uint64",
-        "numeric(20,0)",
-        checks={"uint64_range": "((VALUE >= (0)::numeric) AND (VALUE <= '18446744073709551615'::numeric))"},
-    )
+    op.create_domain("strata.uint64", "numeric(20,0)", checks={"uint64_range": "VALUE >= 0 AND VALUE <= 18446744073709551615"})
     op.create_table(
         "dataset",
         sa.Column("name", sa.Text(), nullable=False, comment="Dataset, by full name."),
@@ -78,13 +72,13 @@ def upgrade() -> None:
         ),
         sa.Column("settled_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it was replayed or dropped."),
         sa.PrimaryKeyConstraint("id", name="quarantine_pkey"),
-        sa.CheckConstraint("((content IS NOT NULL) OR (original IS NOT NULL))", name="quarantine_kept"),
+        sa.CheckConstraint("content IS NOT NULL OR original IS NOT NULL", name="quarantine_kept"),
         sa.CheckConstraint(
-            "(reason = ANY (ARRAY['no_partition'::text, 'sealed'::text, 'late'::text, 'bad_value'::text, 'constraint'::text, 'duplicate'::text, 'no_parent'::text, 'malformed'::text]))",
+            "reason IN ('no_partition', 'sealed', 'late', 'bad_value', 'constraint', 'duplicate', 'no_parent', 'malformed')",
             name="quarantine_reason_known",
         ),
-        sa.CheckConstraint("((state = 'held'::text) = (settled_at IS NULL))", name="quarantine_settled"),
-        sa.CheckConstraint("(state = ANY (ARRAY['held'::text, 'replayed'::text, 'dropped'::text]))", name="quarantine_state_known"),
+        sa.CheckConstraint("(state = 'held') = (settled_at IS NULL)", name="quarantine_settled"),
+        sa.CheckConstraint("state IN ('held', 'replayed', 'dropped')", name="quarantine_state_known"),
         schema="strata",
         comment="One row per different row that a dataset did not take, kept until it is replayed or dropped.",
     )
@@ -93,7 +87,7 @@ def upgrade() -> None:
         "quarantine",
         ["dataset", "reason", "id"],
         schema="strata",
-        postgresql_where=sa.text("(state = 'held'::text)"),
+        postgresql_where=sa.text("state = 'held'"),
         comment="What is held, by dataset and reason: counts and replays.",
     )
     op.create_index(
@@ -102,7 +96,7 @@ def upgrade() -> None:
         ["dataset", "fingerprint"],
         schema="strata",
         unique=True,
-        postgresql_where=sa.text("(state = 'held'::text)"),
+        postgresql_where=sa.text("state = 'held'"),
         comment="The same row refused again is counted where it stands.",
     )
     op.create_table(
