@@ -5,6 +5,20 @@
 
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import IngestError, UnfitColumn
+from chainstrata.ingest.samples import Loaded, SampleRefused, Samples, list_samples, packs_with_samples
 from chainstrata.ingest.wire import WireColumn, WireTable, WireType, describe_table
 
-__all__ = ["IngestError", "UnfitColumn", "WireColumn", "WireTable", "WireType", "copy_rows", "describe_table"]
+__all__ = [
+    "IngestError",
+    "Loaded",
+    "SampleRefused",
+    "Samples",
+    "UnfitColumn",
+    "WireColumn",
+    "WireTable",
+    "WireType",
+    "copy_rows",
+    "describe_table",
+    "list_samples",
+    "packs_with_samples",
+]

@@ -270,6 +270,7 @@ SampleMaker = Callable[[str, int, datetime], Iterable[tuple[str, Any]]]
 """`sample.make(scale, seed, anchor)`: yields (dataset or roll-up by full name, pyarrow Table), parents before children; equal arguments,
 equal rows.
 
-`scale` is small, medium or large; `anchor` is the newest instant the rows speak of. A roll-up is given only for spans whose rows a
-pack of that age would no longer hold, or equal to what those rows fold to.
+`scale` is small, medium or large; `anchor` is the newest instant the rows speak of. Roll-ups are folded from the rows, but for buckets
+whose rows a pack of that age would no longer hold: those the sample gives, and `sample.gone_before(anchor)` then says, for each level by
+its full name, since when its rows are there.
 """

@@ -9,6 +9,7 @@ from chainstrata import monitor, partitions
 from chainstrata.config import PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
+from chainstrata.ingest import Samples
 from chainstrata.model import Catalog
 from chainstrata.packs import load_catalog
 from chainstrata.rollups import Rollups
@@ -25,6 +26,7 @@ class Platform:
         self.database = database
         self.target = target
         self.rollups = Rollups(database, catalog, self._ensure_partitions)
+        self.samples = Samples(database, catalog, self._ensure_partitions, self.rollups)
         self.findings: tuple[monitor.Finding, ...] = ()
         """What longer looks in the background found last; a status includes it."""
         self._sizes = monitor.Sizes()

@@ -108,10 +108,27 @@ quarantine = sa.Table(
     comment="One row per different row that a dataset did not take, kept until it is replayed or dropped.",
 )
 
+# Samples ----------------------------------------------------------------------------------------------------------------
+sample_load = sa.Table(
+    "sample_load",
+    METADATA,
+    column("pack", sa.Text, doc="Pack the sample is of."),
+    column("scale", sa.Text, doc="Its size: small, medium or large."),
+    column("seed", sa.BigInteger, doc="Seed it was made from."),
+    column("anchor", INSTANT, doc="The newest instant it speaks of."),
+    column("parts", sa.Integer, server_default=sa.text("0"), doc="Parts that are written; a load that was cut short goes on after them."),
+    column("rows_written", sa.BigInteger, server_default=sa.text("0"), doc="Rows in those parts."),
+    column("started_at", INSTANT, server_default=sa.func.now(), doc="When the load began."),
+    column("finished_at", INSTANT, nullable=True, doc="When all of it was there."),
+    sa.PrimaryKeyConstraint("pack", name="sample_load_pkey"),
+    comment="One row per pack that holds sample data.",
+)
+
 DATASETS: tuple[Dataset, ...] = (
     Dataset(migration, name="migrations"),
     Dataset(dataset, name="datasets"),
     Dataset(rollup_source, name="rollup_sources"),
     Dataset(rollup_state, name="rollups"),
     Dataset(quarantine, name="quarantine"),
+    Dataset(sample_load, name="samples"),
 )
