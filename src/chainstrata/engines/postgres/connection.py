@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory, tuple_row
 
-from chainstrata.engines.postgres.errors import PlanChanged, PostgresError
+from chainstrata.engines.postgres.errors import PlanChanged, PostgresError, StatementError
 from chainstrata.engines.postgres.metrics import PoolMetrics
 from chainstrata.engines.postgres.pool import Driver
 from chainstrata.engines.postgres.slowlog import log_slow
@@ -18,6 +18,7 @@ from chainstrata.engines.postgres.statements import Params, Statement, Statement
 from chainstrata.engines.postgres.translate import is_stale_plan, translate
 
 T = TypeVar("T")
+_PARAMETERS: Final = "Pass a mapping for `%(name)s`, a sequence for `%s`, with values of types that PostgreSQL has."
 
 
 class Connection:
@@ -63,7 +64,7 @@ class Connection:
 
     async def execute(self, statement: Statement, params: Params = None) -> int:
         """Run a statement and return how many rows it touched."""
-        return (await self._execute(statement, params, None)).rowcount
+        return (await self._execute(statement, params, tuple_row)).rowcount
 
     async def execute_many(self, statement: Statement, params: Iterable[Params]) -> int:
         """Run a statement once for each set of parameters, in one go, and return how many rows it touched."""
@@ -154,6 +155,8 @@ class Connection:
         started = perf_counter()
         try:
             await cursor.execute(text, values)
+        except TypeError as error:
+            raise StatementError(f"parameters do not fit: {error}", hint=_PARAMETERS) from error
         except psycopg.Error as error:
             if not (is_stale_plan(error) and self.driver.pgconn.transaction_status == TransactionStatus.IDLE):
                 raise self._failed(error, statement, text, started) from error

@@ -125,7 +125,8 @@ def _wal(host: Host, features: Features) -> Iterator[Parameter]:
         show_size(kept),
         f"a tenth of the {show_size(host.disk_free_bytes)} free: a consumer that stays away loses its slot and copies anew, but never fills the disk",
     )
-    yield Parameter("wal_buffers", "16MB", "one WAL segment; more is not used between commits")
+    buffers = clamp(host.memory_bytes // 4 // 32, 64 * 1024, 16 * MB)
+    yield Parameter("wal_buffers", show_size(buffers), "one WAL segment, 16MB, less on a small host; more is not used between commits")
     yield Parameter("max_wal_size", show_size(largest), f"a twentieth of the {show_size(host.disk_total_bytes)} disk, from 256MB to 16GB")
     yield Parameter("min_wal_size", show_size(clamp(largest // 4, 80 * MB, 2 * GB)), "recycled segments for steady ingest")
     yield Parameter(
