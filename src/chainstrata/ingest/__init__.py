@@ -1,15 +1,22 @@
 """Ingest: rows on their way into PostgreSQL, as whole blocks of binary COPY.
 
-`copy_rows` writes an Arrow table as it is. Every value arrives exactly, or the write is refused with the column and row that do not fit.
+`Ingest` takes rows of any shape into a dataset, with its conflict policy, its parents, the marks of its roll-ups and a
+quarantine for what does not fit. `copy_rows` writes an Arrow table as it is. Every value arrives exactly, or not at all.
 """
 
 from chainstrata.ingest.copy import copy_rows
-from chainstrata.ingest.errors import IngestError, UnfitColumn
+from chainstrata.ingest.errors import BatchRefused, IngestError, UnfitColumn
+from chainstrata.ingest.model import Answer, LateRows
+from chainstrata.ingest.runner import Ingest
 from chainstrata.ingest.samples import Loaded, SampleRefused, Samples, list_samples, packs_with_samples
 from chainstrata.ingest.wire import WireColumn, WireTable, WireType, describe_table
 
 __all__ = [
+    "Answer",
+    "BatchRefused",
+    "Ingest",
     "IngestError",
+    "LateRows",
     "Loaded",
     "SampleRefused",
     "Samples",

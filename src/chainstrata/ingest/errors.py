@@ -1,6 +1,9 @@
 """What can be wrong with rows on their way in."""
 
+from collections.abc import Sequence
+
 from chainstrata.errors import ChainStrataError
+from chainstrata.packs.strata.quarantine import Refused
 
 
 class IngestError(ChainStrataError):
@@ -19,3 +22,17 @@ class UnfitColumn(IngestError):
         super().__init__(f"{table}.{column}: {problem}", hint=hint)
         self.table = table
         self.column = column
+
+
+class BatchRefused(IngestError):
+    """A strict batch with rows that do not fit. Nothing of it was written."""
+
+    code = "batch_refused"
+
+    def __init__(self, dataset: str, rows: Sequence[Refused]) -> None:
+        first = "; ".join(f"{row.reason}: {row.detail}" for row in rows[:3])
+        super().__init__(
+            f"{dataset}: {len(rows)} rows do not fit ({first})",
+            hint="Correct them, or send the batch without strict: they go to quarantine and the others are written.",
+        )
+        self.rows = tuple(rows)

@@ -34,3 +34,17 @@ JOIN pg_catalog.pg_class AS c ON c.relname = %(table)s
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = %(schema)s
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = level.attnum
 ORDER BY a.attnum, level.depth;
+
+-- claim_batch
+-- Take a batch's name, or return the answer it was given before. Of two that take it at once the second waits for the first.
+INSERT INTO strata.ingest_batch AS taken (dataset, batch) VALUES (%(dataset)s, %(batch)s)
+ON CONFLICT (dataset, batch) DO UPDATE SET taken_at = taken.taken_at
+RETURNING answer;
+
+-- settle_batch
+-- Note what became of a batch.
+UPDATE strata.ingest_batch SET answer = %(answer)s WHERE dataset = %(dataset)s AND batch = %(batch)s;
+
+-- current_lsn
+-- How far the log is written: not before anything committed so far.
+SELECT pg_current_wal_insert_lsn()::text;

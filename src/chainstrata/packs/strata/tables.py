@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from chainstrata.model import INSTANT, JSON, Dataset, check, column, index, metadata
+from chainstrata.model import INSTANT, JSON, Dataset, Lifecycle, check, column, days, index, metadata
 from chainstrata.model.columns import SYSTEM_SCHEMA
 
 METADATA = metadata(SYSTEM_SCHEMA)
@@ -35,6 +35,19 @@ dataset = sa.Table(
     column("policy", JSON, doc="Life cycle, roll-ups, mirror, cache and topic, as far as they are not the default."),
     sa.PrimaryKeyConstraint("name", name="dataset_pkey"),
     comment="One row per dataset: what the platform does with it, as of the last migration.",
+)
+
+# Ingest -----------------------------------------------------------------------------------------------------------------
+ingest_batch = sa.Table(
+    "ingest_batch",
+    METADATA,
+    column("dataset", sa.Text, doc="Dataset, by full name."),
+    column("batch", sa.Text, doc="Name the sender gave the batch."),
+    column("answer", JSON, nullable=True, doc="What became of the batch, as the sender was told."),
+    column("taken_at", INSTANT, server_default=sa.func.now(), doc="When the batch was taken."),
+    sa.PrimaryKeyConstraint("dataset", "batch", name="ingest_batch_pkey"),
+    index("idx_ingest_batch_taken_at", "taken_at", why="Names of batches that are old enough to be forgotten."),
+    comment="One named batch that was taken, so that the same one sent again changes nothing.",
 )
 
 # Roll-ups ---------------------------------------------------------------------------------------------------------------
@@ -127,6 +140,7 @@ sample_load = sa.Table(
 DATASETS: tuple[Dataset, ...] = (
     Dataset(migration, name="migrations"),
     Dataset(dataset, name="datasets"),
+    Dataset(ingest_batch, name="ingest_batches", time="taken_at", lifecycle=Lifecycle(keep=days(30), archive=False)),
     Dataset(rollup_source, name="rollup_sources"),
     Dataset(rollup_state, name="rollups"),
     Dataset(quarantine, name="quarantine"),

@@ -1,0 +1,73 @@
+"""What a batch touches of the roll-ups, said in the transaction that writes it."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from psycopg import sql
+
+from chainstrata.engines.postgres import Connection
+from chainstrata.ingest.model import Marks
+from chainstrata.ingest.record import Array
+from chainstrata.ingest.sift import instant, ticks_of
+from chainstrata.model import Dataset, Interval
+from chainstrata.model.interval import ORIGIN
+from chainstrata.model.marking import KEY_COST, children, marked_keys, marked_width, type_sql
+
+MANY_ROWS: Final = 2048
+"""So many rows of one bucket in one batch are taken for most of it, without counting their keys."""
+
+
+def find_marks(dataset: Dataset, rows: Any, ticks: Array, keys_per_bucket: float | None) -> Marks:
+    """Return what rows with these times touch: a bucket with many rows as a whole, others by their keys."""
+    rollups = children(dataset)
+    width = marked_width(rollups)
+    starts = floor_ticks(width, ticks)
+    buckets, counts = np.unique(starts, return_counts=True)
+    most = max(MANY_ROWS, (keys_per_bucket or 0) / KEY_COST)
+    dense = buckets[counts > most]
+    whole = [(instant(start), width.shift(instant(start))) for start in dense]
+    if len(dense) == len(buckets):
+        return Marks(whole=whole)
+    sparse = ~np.isin(starts, dense)
+    names = list(marked_keys(rollups))
+    if not names:
+        single = [instant(start) for start in buckets[counts <= most]]
+        return Marks(whole=[*whole, *((start, width.shift(start)) for start in single)])
+    touched = rows.select(names).filter(pa.array(sparse)).append_column("__start", pa.array(starts[sparse]))
+    pairs = touched.group_by([*names, "__start"]).aggregate([])
+    begin = [instant(start) for start in pairs.column("__start").to_pylist()]
+    return Marks(whole, [pairs.column(name).to_pylist() for name in names], begin, [width.shift(start) for start in begin])
+
+
+def floor_ticks(width: Interval, ticks: Array) -> Array:
+    """Return the start of the span that holds each time, as `Interval.floor` does."""
+    if not width.fixed:
+        unique, inverse = np.unique(ticks, return_inverse=True)
+        floored = np.array([ticks_of(width.floor(instant(one))) for one in unique], dtype=np.int64)
+        return floored[inverse]
+    size = width.mean_length // timedelta(microseconds=1)
+    origin = ticks_of(ORIGIN)
+    floored = ticks - (ticks - origin) % size
+    return np.asarray(floored)
+
+
+async def write_marks(connection: Connection, dataset: Dataset, marks: Marks) -> None:
+    """Add marks to the dataset's dirty table, in the caller's transaction."""
+    dirty = sql.Identifier(dataset.schema, f"{dataset.table.name}__dirty")
+    if marks.whole:
+        statement = sql.SQL("INSERT INTO {} (lo, hi) SELECT * FROM unnest(%s::timestamptz[], %s::timestamptz[])").format(dirty)
+        await connection.execute(statement, ([lo for lo, _ in marks.whole], [hi for _, hi in marks.whole]))
+    if marks.starts:
+        names = marked_keys(children(dataset))
+        await connection.execute(_by_key(dataset, dirty, names), [*marks.keys, marks.starts, marks.ends])
+
+
+def _by_key(dataset: Dataset, dirty: sql.Composable, names: Sequence[str]) -> sql.Composed:
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    arrays = sql.SQL(", ").join(sql.SQL("%s::{}[]").format(type_sql(dataset.table.c[name].type)) for name in names)
+    return sql.SQL("INSERT INTO {} ({}, lo, hi) SELECT * FROM unnest({}, %s::timestamptz[], %s::timestamptz[])").format(
+        dirty, columns, arrays
+    )

@@ -1,0 +1,82 @@
+"""What is asked of ingest, and what it answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from psycopg import sql
+
+from chainstrata.engines.postgres import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a batch. `repeated`: a batch of this name was taken before, and this one changed nothing.
+
+    Every row is in exactly one of the counts: `accepted` written anew, `updated` over one with its key, `unchanged` because
+    nothing new was in it, `merged` into roll-ups because it came too late to be kept, `quarantined` with its reason.
+    """
+
+    dataset: str
+    accepted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    merged: int = 0
+    quarantined: int = 0
+    lsn: str = ""
+    repeated: bool = False
+
+    @property
+    def rows(self) -> int:
+        return self.accepted + self.updated + self.unchanged + self.merged + self.quarantined
+
+    def __add__(self, other: "Answer") -> "Answer":
+        return Answer(
+            self.dataset,
+            self.accepted + other.accepted,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.merged + other.merged,
+            self.quarantined + other.quarantined,
+            other.lsn or self.lsn,
+            self.repeated and other.repeated,
+        )
+
+
+class LateRows(Protocol):
+    """What takes in rows whose partition has left: the roll-ups. They never meet ingest but here."""
+
+    async def gone_before(self, source_name: str) -> datetime | None:
+        """Return the instant before which a dataset's rows have left, or None."""
+        ...
+
+    def takes_late(self, dataset_name: str) -> bool:
+        """Return whether late rows are merged; else they go to quarantine."""
+        ...
+
+    async def merge_late(self, connection: Connection, dataset_name: str, relation: sql.Composable) -> None:
+        """Merge rows, given as a relation shaped like the dataset's table, in the caller's transaction."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows for one table of the server: a partition, or the dataset's own table when it has none."""
+
+    schema: str
+    table: str
+    rows: Any
+    newest: int | None = None
+    """Time of its newest row in microseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a batch touches of the roll-ups: whole buckets, and single keys of buckets. Times in UTC."""
+
+    whole: Sequence[tuple[datetime, datetime]] = ()
+    keys: Sequence[Sequence[Any]] = ()
+    """One list for each marked column."""
+    starts: Sequence[datetime] = ()
+    ends: Sequence[datetime] = ()

@@ -1,0 +1,157 @@
+"""Which rows of a batch can be written, where each goes, and which stand for several. Whole columns at a time."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from chainstrata.ingest.arrow import pc
+from chainstrata.ingest.errors import UnfitColumn
+from chainstrata.ingest.fields import Unfit, encode_field
+from chainstrata.ingest.numeric import Inexact, TooWide
+from chainstrata.ingest.record import Array
+from chainstrata.ingest.wire import WireColumn, WireTable
+from chainstrata.model import Conflict, Dataset, OnConflict
+from chainstrata.packs.strata.quarantine import Reason, Refused
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A row, by its place, that cannot be written, and why."""
+
+    row: int
+    reason: Reason
+    detail: str
+
+
+def find_misfits(table: WireTable, rows: Any) -> list[Misfit]:
+    """Return the rows with a value that its column cannot hold. Halves what does not fit until single rows are left."""
+    found: dict[int, Misfit] = {}
+    for column in table.columns:
+        if column.name in rows.schema.names:
+            values = rows.column(column.name).combine_chunks()
+            values = values.chunk(0) if isinstance(values, pa.ChunkedArray) and values.num_chunks else values
+            for misfit in _misfits(column, values, 0):
+                found.setdefault(misfit.row, misfit)
+    return [found[row] for row in sorted(found)]
+
+
+def _misfits(column: WireColumn, values: Any, offset: int) -> Iterator[Misfit]:
+    if values.null_count and not column.nullable:
+        for row in np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False)):
+            yield Misfit(offset + int(row), Reason.CONSTRAINT, f"{column.name} has no value, and needs one")
+    try:
+        encode_field(values, column.type)
+    except TooWide:
+        yield from _halved(column, values, offset)
+    except (Unfit, Inexact) as error:
+        if len(values) == 1:
+            yield Misfit(offset, Reason.BAD_VALUE, f"{column.name}: {error}")
+        else:
+            yield from _halved(column, values, offset)
+
+
+def _halved(column: WireColumn, values: Any, offset: int) -> Iterator[Misfit]:
+    half = len(values) // 2
+    # What has no value was named already, with the whole.
+    relaxed = WireColumn(column.name, column.type, nullable=True)
+    yield from _misfits(relaxed, values.slice(0, half), offset)
+    yield from _misfits(relaxed, values.slice(half), offset + half)
+
+
+def without(rows: Any, places: Sequence[int]) -> Any:
+    """Return the rows but those at the given places."""
+    kept = np.ones(rows.num_rows, dtype=bool)
+    kept[list(places)] = False
+    return rows.filter(pa.array(kept))
+
+
+def times_of(dataset: Dataset, rows: Any) -> Array | None:
+    """Return the rows' times in microseconds since 1970, or None for rows without a time column.
+
+    Raises `UnfitColumn` for values that are no instants.
+    """
+    if not dataset.time or dataset.time not in rows.schema.names:
+        return None
+    column = rows.column(dataset.time)
+    if column.null_count:
+        raise UnfitColumn(dataset.table.fullname, dataset.time, "a row has no value, and needs one")
+    try:
+        values = pc.cast(column, pa.timestamp("us", tz="UTC"))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UnfitColumn(dataset.table.fullname, dataset.time, str(error).splitlines()[0]) from error
+    ticks: Array = pc.cast(values, pa.int64()).to_numpy()
+    return ticks
+
+
+def instant(ticks: int) -> datetime:
+    return EPOCH + timedelta(microseconds=int(ticks))
+
+
+def ticks_of(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def one_per_key(dataset: Dataset, conflict: Conflict, rows: Any) -> tuple[list[Any], int]:
+    """Return the rows in rounds that have every key once, and how many rows others of the batch stand for.
+
+    Of rows with one key the first is taken where later ones are ignored, the newest where the newest wins; where they merge
+    each is a round of its own, in their order. Where a second one is an error all are left for the server to judge.
+    """
+    if conflict.policy is OnConflict.APPEND or rows.num_rows < 2:
+        return [rows], 0
+    keys = list(dataset.key)
+    numbered = rows.append_column("__place", pa.array(np.arange(rows.num_rows)))
+    counted = numbered.select([*keys, "__place"]).group_by(keys).aggregate([("__place", "count")])
+    if counted.num_rows == rows.num_rows:
+        return [rows], 0
+    if conflict.policy is OnConflict.MERGE:
+        return list(_rounds(rows, keys)), 0
+    order = [("__place", "descending" if conflict.policy is OnConflict.IGNORE else "ascending")]
+    if conflict.policy is OnConflict.NEWEST:
+        order.insert(0, (conflict.version, "ascending"))
+    places = numbered.take(pc.sort_indices(numbered, order)).group_by(keys, use_threads=False).aggregate([("__place", "last")])
+    chosen = np.sort(places.column("__place_last").to_numpy())
+    return [rows.take(pa.array(chosen))], rows.num_rows - len(chosen)
+
+
+def _rounds(rows: Any, keys: list[str]) -> Iterator[Any]:
+    left = rows
+    while left.num_rows:
+        numbered = left.append_column("__place", pa.array(np.arange(left.num_rows)))
+        first = numbered.group_by(keys, use_threads=False).aggregate([("__place", "min")]).column("__place_min").to_numpy()
+        yield left.take(pa.array(np.sort(first)))
+        left = without(left, [int(place) for place in first])
+
+
+def refused(dataset: Dataset, rows: Any, misfits: Sequence[Misfit]) -> list[Refused]:
+    """Return rows as quarantine keeps them."""
+    picked = rows.take(pa.array([misfit.row for misfit in misfits], pa.int64())).to_pylist()
+    return [
+        Refused(misfit.reason, misfit.detail, content=row_json(row), row_time=_moment(row.get(dataset.time)))
+        for misfit, row in zip(misfits, picked, strict=True)
+    ]
+
+
+def _moment(value: Any) -> datetime | None:
+    return value if isinstance(value, datetime) and value.tzinfo else None
+
+
+def row_json(row: dict[str, Any]) -> str:
+    """Return a row as JSON, exact numbers as text."""
+    return json.dumps({name: value for name, value in row.items() if value is not None}, default=_plain, ensure_ascii=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else repr(value)

@@ -1,0 +1,254 @@
+"""Writes one dataset's rows: into the right partitions, by its conflict policy, with its parents and marks, in one transaction.
+
+Rows go straight into their partition, which spares the server the routing, and spares what fires on statements of the parent:
+ingest marks roll-ups itself. Of rows that may meet others of their key only those not newer than all that is there take the
+longer way through a staging table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from psycopg import sql
+
+from chainstrata.engines.postgres import Connection
+from chainstrata.engines.postgres.partitioning import State, list_partitions
+from chainstrata.ingest.arrow import pc
+from chainstrata.ingest.copy import copy_rows
+from chainstrata.ingest.marking import find_marks, write_marks
+from chainstrata.ingest.model import Part
+from chainstrata.ingest.record import Array
+from chainstrata.ingest.sift import one_per_key, ticks_of, times_of
+from chainstrata.ingest.wire import WireTable
+from chainstrata.model import Dataset, OnConflict, Parent
+from chainstrata.model.columns import SYSTEM_SCHEMA
+from chainstrata.model.marking import children
+
+
+@dataclass(slots=True)
+class Counts:
+    """Rows written anew, rows written over others, rows that changed nothing."""
+
+    accepted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    def add(self, other: "Counts") -> None:
+        self.accepted += other.accepted
+        self.updated += other.updated
+        self.unchanged += other.unchanged
+
+
+@dataclass(slots=True)
+class Partitions:
+    """Which partition takes which time. `lows` and `highs` are bounds in microseconds since 1970, oldest first."""
+
+    names: Sequence[tuple[str, str]] = ()
+    lows: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    highs: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def place(self, ticks: Array) -> Array:
+        """Return the number of each time's partition, -1 for none."""
+        if not len(self.lows):
+            return np.full(len(ticks), -1, dtype=np.int64)
+        numbers = np.searchsorted(self.lows, ticks, side="right") - 1
+        inside = (numbers >= 0) & (ticks < self.highs[np.maximum(numbers, 0)])
+        return np.where(inside, numbers, -1)
+
+
+class Writer:
+    """Writes rows of one dataset. Keeps what it learnt of the server between batches, and learns again when that was wrong."""
+
+    def __init__(self, dataset: Dataset, table: WireTable, parents: dict[str, Dataset]) -> None:
+        self.dataset = dataset
+        self.table = table
+        self._parents = parents
+        self._partitions = Partitions()
+        self._newest: dict[str, int] = {}
+        self._known: dict[str, Any] = {}
+        self._keys_per_bucket: float | None = None
+        self.marks = bool(children(dataset)) and dataset.partitioned
+
+    async def learn(self, connection: Connection) -> None:
+        """Look at the partitions and what is known of the roll-ups."""
+        if self.dataset.partitioned:
+            there = await list_partitions(connection, self.dataset.schema, self.dataset.table.name)
+            kept = [part for part in there if part.state is State.ATTACHED and not part.default]
+            self._partitions = Partitions(
+                [(part.schema, part.name) for part in kept],
+                np.array([_bound(part.span.start) for part in kept], dtype=np.int64),
+                np.array([_bound(part.span.end) for part in kept], dtype=np.int64),
+            )
+        if self.marks:
+            names = [f"{self.dataset.full_name}.{rollup.name}" for rollup in children(self.dataset)]
+            self._keys_per_bucket = await connection.fetch_value(_KEYS_PER_BUCKET, (names,))
+
+    def forget(self) -> None:
+        """Doubt everything: a partition came or went, a parent was deleted, somebody else wrote newer rows."""
+        self._newest.clear()
+        self._known.clear()
+
+    def outside(self, rows: Any) -> Array:
+        """Return the places of rows that no partition takes."""
+        ticks = times_of(self.dataset, rows)
+        if not self.dataset.partitioned or ticks is None:
+            return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(self._partitions.place(ticks) < 0)
+
+    def split(self, rows: Any) -> list[Part]:
+        """Return the rows by partition; all of them have one."""
+        if not self.dataset.partitioned:
+            return [Part(self.dataset.schema, self.dataset.table.name, rows)]
+        ticks = times_of(self.dataset, rows)
+        assert ticks is not None  # noqa: S101  # a partitioned dataset has a time, and it has a value in every row
+        numbers = self._partitions.place(ticks)
+        parts = []
+        for number in np.unique(numbers):
+            here = numbers == number
+            schema, name = self._partitions.names[number]
+            own = rows if here.all() else rows.filter(pa.array(here))
+            parts.append(Part(schema, name, own, int(ticks[here].max())))
+        return parts
+
+    async def write(self, connection: Connection, rows: Any, *, careful: bool = False) -> Counts:
+        """Write rows that fit, in the caller's transaction. `careful`: nothing that is only believed is relied on."""
+        counts = Counts()
+        for parent in self.dataset.parents:
+            await self._add_parents(connection, parent, rows, careful=careful)
+        rounds, stand_ins = one_per_key(self.dataset, self.dataset.conflict, rows)
+        counts.unchanged += stand_ins
+        for chosen in rounds:
+            for part in self.split(chosen):
+                counts.add(await self._write_part(connection, part, careful=careful))
+        if self.marks:
+            ticks = times_of(self.dataset, rows)
+            if ticks is not None:
+                await write_marks(connection, self.dataset, find_marks(self.dataset, rows, ticks, self._keys_per_bucket))
+        return counts
+
+    def wrote(self, rows: Any) -> None:
+        """Remember, once it is committed, how far each partition is filled."""
+        if self.dataset.conflict.policy is not OnConflict.APPEND:
+            for part in self.split(rows) if self.dataset.partitioned else ():
+                if part.table in self._newest and part.newest is not None:
+                    self._newest[part.table] = max(self._newest[part.table], part.newest)
+
+    async def _write_part(self, connection: Connection, part: Part, *, careful: bool) -> Counts:
+        if self.dataset.conflict.policy is OnConflict.APPEND:
+            return Counts(accepted=await copy_rows(connection, self._wire(part), part.rows))
+        fresh, met = part.rows, part.rows.slice(0, 0)
+        ticks = times_of(self.dataset, part.rows)
+        if careful or ticks is None or not self.dataset.partitioned or self.dataset.time not in self.dataset.key:
+            fresh, met = met, fresh
+        else:
+            newer = pa.array(ticks > await self._newest_of(connection, part))
+            fresh, met = part.rows.filter(newer), part.rows.filter(pc.invert(newer))
+        counts = Counts()
+        if met.num_rows:
+            counts.add(await self._merge(connection, part, met))
+        counts.accepted += await copy_rows(connection, self._wire(part), fresh)
+        return counts
+
+    async def _newest_of(self, connection: Connection, part: Part) -> int:
+        if part.table not in self._newest:
+            statement = sql.SQL("SELECT max({}) FROM {}").format(sql.Identifier(self.dataset.time), sql.Identifier(part.schema, part.table))
+            newest = await connection.fetch_value(statement)
+            self._newest[part.table] = ticks_of(newest) if newest is not None else np.iinfo(np.int64).min
+        return self._newest[part.table]
+
+    def _wire(self, part: Part) -> WireTable:
+        return WireTable(part.schema, part.table, self.table.columns)
+
+    async def _merge(self, connection: Connection, part: Part, rows: Any) -> Counts:
+        """Write rows that may meet others of their key, by way of a staging table of this connection."""
+        target = sql.Identifier(self.dataset.schema, self.dataset.table.name)
+        stage = f"stage_{self.dataset.schema}_{self.dataset.table.name}"[:63]
+        create = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS TABLE {} WITH NO DATA")
+        await connection.execute(create.format(sql.Identifier(stage), target))
+        await copy_rows(connection, WireTable("pg_temp", stage, self.table.columns), rows)
+        columns = [name for name in rows.schema.names if name in self.dataset.table.c]
+        result = await connection.fetch_one(self._merge_statement(part, stage, columns))
+        await connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier("pg_temp", stage)))
+        return Counts(result.fresh, result.changed, rows.num_rows - result.fresh - result.changed)
+
+    def _merge_statement(self, part: Part, stage: str, columns: Sequence[str]) -> sql.Composed:
+        key = sql.SQL(", ").join(map(sql.Identifier, self.dataset.key))
+        listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+        return sql.SQL(
+            "WITH written AS (INSERT INTO {target} AS t ({columns}) SELECT {columns} FROM {stage} ORDER BY {key}"
+            " ON CONFLICT ({key}) {action} RETURNING (xmax = 0) AS is_fresh)"
+            " SELECT count(*) FILTER (WHERE is_fresh) AS fresh, count(*) FILTER (WHERE NOT is_fresh) AS changed FROM written"
+        ).format(
+            target=sql.Identifier(part.schema, part.table),
+            columns=listed,
+            stage=sql.Identifier("pg_temp", stage),
+            key=key,
+            action=self._action(columns),
+        )
+
+    def _action(self, columns: Sequence[str]) -> sql.Composable:
+        conflict = self.dataset.conflict
+        stamped = {column.name for column in self.dataset.table.c if column.info.get("stamp")}
+        chosen = [name for name in columns if name not in self.dataset.key and name not in stamped]
+        if conflict.columns:
+            chosen = [name for name in chosen if name in conflict.columns]
+        if conflict.policy is OnConflict.IGNORE or not chosen:
+            return sql.SQL("DO NOTHING")
+        new = sql.SQL("coalesce(excluded.{0}, t.{0})" if conflict.policy is OnConflict.MERGE else "excluded.{0}")
+        values = [new.format(sql.Identifier(name)) for name in chosen]
+        olds = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in chosen)
+        condition = sql.SQL("({}) IS DISTINCT FROM ({})").format(olds, sql.SQL(", ").join(values))
+        if conflict.policy is OnConflict.NEWEST:
+            version = sql.Identifier(conflict.version)
+            condition = sql.SQL("{0} AND (t.{1} <= excluded.{1} OR t.{1} IS NULL)").format(condition, version)
+        assigned = [sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in zip(chosen, values, strict=True)]
+        return sql.SQL("DO UPDATE SET {} WHERE {}").format(sql.SQL(", ").join(assigned), condition)
+
+    async def _add_parents(self, connection: Connection, parent: Parent, rows: Any, *, careful: bool) -> None:
+        """Add parents that are not there yet; the ones written before are remembered."""
+        own = [name for name, _ in parent.columns]
+        if any(name not in rows.schema.names for name in own):
+            return
+        wanted = rows.select(own).group_by(own).aggregate([])
+        wanted = wanted.filter(pc.invert(wanted.column(own[0]).is_null()))
+        known = self._known.get(parent.dataset)
+        if known is not None and not careful and len(own) == 1:
+            wanted = wanted.filter(pc.invert(pc.is_in(wanted.column(own[0]), value_set=known)))
+        if not wanted.num_rows:
+            return
+        target = self._parents[parent.dataset]
+        theirs = [name for _, name in parent.columns]
+        names = sql.SQL(", ").join(map(sql.Identifier, theirs))
+        arrays = sql.SQL(", ").join(sql.SQL("%s::{}[]").format(_type_of(target, name)) for name in theirs)
+        statement = sql.SQL("INSERT INTO {} ({}) SELECT DISTINCT * FROM unnest({}) AS given ({}) ORDER BY 1 ON CONFLICT DO NOTHING")
+        table = sql.Identifier(target.schema, target.table.name)
+        await connection.execute(statement.format(table, names, arrays, names), [wanted.column(name).to_pylist() for name in own])
+
+    def know_parents(self, rows: Any) -> None:
+        """Remember, once it is committed, which parents are there."""
+        for parent in self.dataset.parents:
+            own = parent.columns[0][0]
+            if len(parent.columns) == 1 and own in rows.schema.names:
+                seen = pc.drop_null(pc.unique(rows.column(own)))
+                known = self._known.get(parent.dataset)
+                fresh = seen if known is None else pc.filter(seen, pc.invert(pc.is_in(seen, value_set=known)))
+                if known is None or len(fresh):
+                    self._known[parent.dataset] = seen if known is None else pa.concat_arrays([known, fresh])
+
+
+def _bound(moment: datetime) -> int:
+    return ticks_of(moment)
+
+
+def _type_of(dataset: Dataset, column: str) -> sql.SQL:
+    from chainstrata.model.marking import type_sql
+
+    return type_sql(dataset.table.c[column].type)
+
+
+_KEYS_PER_BUCKET = sql.SQL("SELECT max(keys_per_bucket) FROM {} WHERE rollup = ANY (%s)").format(
+    sql.Identifier(SYSTEM_SCHEMA, "rollup_state")
+)
