@@ -1,4 +1,4 @@
-"""`chainstrata up`, `status`, `psql`, `version`: the node as a whole."""
+"""The commands that stand directly below `chainstrata`: `up`, `status`, `ingest`, `psql`, `version`."""
 
 import platform
 import sys
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainstrata import __version__
 from chainstrata.cli.command import App
+from chainstrata.cli.ingest import ingest
 from chainstrata.cli.invocation import output, settings
 from chainstrata.cli.psql import psql
 from chainstrata.cli.status import show_status
@@ -20,6 +21,7 @@ def register(app: App) -> None:
     """Add the commands that stand directly below `chainstrata`."""
     app.command("up")(up)
     app.command("status")(show_status)
+    app.command("ingest")(ingest)
     app.command("psql", context_settings={"ignore_unknown_options": True})(psql)
     app.command("version")(show_version)
 

@@ -19,9 +19,10 @@ from chainstrata.ingest.wire import WireColumn, WireTable
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
-BLOCK_ROWS: Final = 32_768
+BLOCK_ROWS: Final = 4_096
 BLOCK_BYTES: Final = 64 * 1024 * 1024
-"""A block holds at most so many rows and, as far as Arrow can tell beforehand, so many bytes."""
+"""A block holds at most so many rows and, as far as Arrow can tell beforehand, so many bytes. The server works on one while the next
+is made, so that a batch of ten thousand rows is several."""
 
 
 class Encoder:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainstrata import monitor, partitions
 from chainstrata.config import PACKS, Config, load_config
@@ -13,6 +13,9 @@ from chainstrata.ingest import Samples
 from chainstrata.model import Catalog
 from chainstrata.packs import load_catalog
 from chainstrata.rollups import Rollups
+
+if TYPE_CHECKING:
+    from chainstrata.ingest import Answer, Ingest
 
 __all__ = ["Platform", "Step", "connect"]
 
@@ -30,9 +33,19 @@ class Platform:
         self.findings: tuple[monitor.Finding, ...] = ()
         """What longer looks in the background found last; a status includes it."""
         self._sizes = monitor.Sizes()
+        self._ingest: Ingest | None = None
 
     def __repr__(self) -> str:
         return f"Platform({self.target.kind}, packs={[pack.name for pack in self.catalog.packs]})"
+
+    async def ingest(self, dataset: str, source: Any, **options: Any) -> "Answer":
+        """Take rows into a dataset, as `chainstrata.ingest.Ingest.ingest` says, and return what became of them."""
+        if self._ingest is None:
+            # Arrow is a large import that most commands do without.
+            from chainstrata.ingest import Ingest
+
+            self._ingest = Ingest(self.database, self.catalog, self.rollups)
+        return await self._ingest.ingest(dataset, source, **options)
 
     async def health(self) -> monitor.Health:
         """Say cheaply whether the platform can do its work."""

@@ -1,0 +1,284 @@
+"""Snapshots into daily partitions: our ingest beside what reaches the same table by other ways.
+
+Every case writes the same rows of eight columns in batches of ten thousand, each batch its own transaction, into a table with
+a primary key and a block range index on time. The limit is psql's `\\copy` of one ready file: no batches, no client. Ours takes
+Arrow batches and marks the hourly roll-up; the other cases mark nothing.
+"""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import numpy as np
+import psycopg
+import pyarrow as pa
+import sqlalchemy as sa
+from psycopg import conninfo as libpq
+from psycopg import sql
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from bench.declared import create_pack
+from bench.harness import Benchmark, Prepared
+from bench.postgres import describe_server, fresh_server
+from chainstrata.config import Config
+from chainstrata.engines.postgres import Database
+from chainstrata.engines.postgres.locate import locate_binaries
+from chainstrata.ingest import Ingest
+from chainstrata.model import (
+    INSTANT,
+    Catalog,
+    Dataset,
+    Lifecycle,
+    Pack,
+    Rollup,
+    append,
+    column,
+    days,
+    hours,
+    index,
+    last,
+    mean,
+    metadata,
+    newest,
+    total,
+)
+from chainstrata.packs.strata import pack as strata
+
+ROWS, QUICK_ROWS = 5_000_000, 60_000
+BATCH = 10_000
+VALIDATORS = 10_000
+START = datetime(2026, 3, 1, tzinfo=UTC)
+STEP = timedelta(minutes=12)
+DAYS = 6
+DUPLICATES = 10
+
+
+def snapshot_pack(name: str) -> Pack:
+    """Return a pack with one table of snapshots; the one called `upsert` lets the newest slot win."""
+    meta = metadata(name)
+    table = sa.Table(
+        "snapshot",
+        meta,
+        column("validator_index", sa.BigInteger, doc="Validator."),
+        column("ts", INSTANT, doc="When."),
+        column("slot", sa.BigInteger, doc="Slot."),
+        column("balance", sa.BigInteger, doc="Balance in gwei."),
+        column("effective_balance", sa.BigInteger, doc="Effective balance in gwei."),
+        column("effectiveness", sa.Double, nullable=True, doc="Effectiveness."),
+        column("missed", sa.Integer, doc="Missed attestations."),
+        column("finalized", sa.Boolean, doc="Whether it is final."),
+        sa.PrimaryKeyConstraint("validator_index", "ts", name="snapshot_pkey"),
+        index("idx_snapshot_time", "ts", postgresql_using="brin", why="All validators of a time."),
+        comment="One validator at one time.",
+        postgresql_partition_by="RANGE (ts)",
+    )
+    rollup = Rollup("hourly", hours(1), ["validator_index"], [last("balance"), mean("effectiveness"), total("missed")])
+    dataset = Dataset(
+        table,
+        name="snapshots",
+        time="ts",
+        entity=["validator_index"],
+        lifecycle=Lifecycle(partition=days(1)),
+        conflict=newest("slot") if name == "upsert" else append(),
+        rollups=[rollup],
+    )
+    return Pack(name, "bench", "Snapshots.", meta, [dataset], requires=("strata",))
+
+
+def make_batches(rows: int) -> list[Any]:
+    """Return the rows as Arrow batches in the order of time."""
+    dice = np.random.default_rng(7)
+    batches = []
+    for number in range(rows // BATCH):
+        first = number * BATCH
+        place = np.arange(first, first + BATCH)
+        tick = place // VALIDATORS
+        moment = np.datetime64(START.replace(tzinfo=None), "us") + tick * np.timedelta64(STEP // timedelta(microseconds=1), "us")
+        missed = dice.integers(0, 2, BATCH, dtype=np.int32)
+        batches.append(
+            pa.record_batch(
+                {
+                    "validator_index": pa.array(place % VALIDATORS),
+                    "ts": pa.array(moment).cast(pa.timestamp("us", tz="UTC")),
+                    "slot": pa.array(tick),
+                    "balance": pa.array(32_000_000_000 + dice.integers(0, 10**9, BATCH)),
+                    "effective_balance": pa.array(np.full(BATCH, 32_000_000_000)),
+                    "effectiveness": pa.array(dice.random(BATCH)),
+                    "missed": pa.array(missed),
+                    "finalized": pa.array(missed == 0),
+                }
+            )
+        )
+    return batches
+
+
+def with_duplicates(batches: Sequence[Any]) -> list[Any]:
+    """Return the batches with a tenth of each taken again from the one before."""
+    mixed = [batches[0]]
+    for before, own in pairwise(batches):
+        again = before.slice(0, BATCH // DUPLICATES)
+        mixed.append(pa.Table.from_batches([own.slice(0, BATCH - again.num_rows), again]))
+    return mixed
+
+
+class Tables:
+    """The servers' tables of all cases, one schema each."""
+
+    def __init__(self, database: Database, conninfo: str, config: Config, catalog: Catalog) -> None:
+        self.database = database
+        self.conninfo = conninfo
+        self.config = config
+        self.catalog = catalog
+
+    async def create(self) -> None:
+        async with await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True) as connection:
+            for pack in self.catalog.packs:
+                await create_pack(connection, pack, marking=False)
+                if pack is not strata:
+                    for day in range(DAYS):
+                        await connection.execute(_partition(pack.name, day))
+
+    async def empty(self, schema: str) -> None:
+        async with self.database.connection() as connection:
+            await connection.execute(
+                sql.SQL("TRUNCATE {}, {}").format(sql.Identifier(schema, "snapshot"), sql.Identifier(schema, "snapshot__dirty"))
+            )
+            await connection.execute("CHECKPOINT")
+
+
+def _partition(schema: str, day: int) -> sql.Composed:
+    lo = START + timedelta(days=day)
+    return sql.SQL("CREATE TABLE {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
+        sql.Identifier(schema, f"snapshot_{day}"),
+        sql.Identifier(schema, "snapshot"),
+        sql.Literal(lo.isoformat()),
+        sql.Literal((lo + timedelta(days=1)).isoformat()),
+    )
+
+
+@asynccontextmanager
+async def prepare(quick: bool) -> AsyncIterator[Prepared]:
+    """Make the rows once, and a table for each case."""
+    rows = QUICK_ROWS if quick else ROWS
+    names = ["copy_limit", "ours", "upsert", "asyncpg", "psycopg", "sqlalchemy"]
+    batches = make_batches(rows)
+    async with fresh_server() as (server, config), Database(server.conninfo, config) as database:
+        tables = Tables(database, server.conninfo, config, Catalog([strata, *map(snapshot_pack, names)]))
+        await tables.create()
+        with tempfile.TemporaryDirectory(prefix="chainstrata-bench-") as directory:
+            ready = Path(directory, "rows.copy")
+            await _write_file(tables, batches, ready)
+            small = batches[: max(1, len(batches) // 10)]
+            cases = {
+                "copy_limit": _timed(tables, "copy_limit", rows, lambda: _psql(tables, ready)),
+                "ours_1": _timed(tables, "ours", rows, lambda: _ours(tables, "ours", batches, 1)),
+                "ours_2": _timed(tables, "ours", rows, lambda: _ours(tables, "ours", batches, 2)),
+                "ours_upsert": _timed(tables, "upsert", rows, lambda: _ours(tables, "upsert", with_duplicates(batches), 1)),
+                "asyncpg_records": _timed(tables, "asyncpg", len(small) * BATCH, lambda: _asyncpg(tables, small)),
+                "psycopg_rows": _timed(tables, "psycopg", len(small) * BATCH, lambda: _psycopg(tables, small)),
+                "sqlalchemy": _timed(tables, "sqlalchemy", len(small) * BATCH, lambda: _sqlalchemy(tables, small)),
+            }
+            yield Prepared(cases, {"timescale": "TimescaleDB is not installed here"}, describe_server(database))
+
+
+def _timed(tables: Tables, schema: str, rows: int, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[float]]:
+    async def run() -> float:
+        await tables.empty(schema)
+        began = time.perf_counter()
+        await work()
+        return rows / (time.perf_counter() - began)
+
+    return run
+
+
+async def _write_file(tables: Tables, batches: Sequence[Any], path: Path) -> None:
+    """Write the rows as one file of binary COPY, by way of a table."""
+    await _ours(tables, "copy_limit", batches, 1)
+    async with await psycopg.AsyncConnection.connect(tables.conninfo) as connection:
+        statement = "COPY (SELECT * FROM copy_limit.snapshot ORDER BY ts, validator_index) TO STDOUT (FORMAT binary)"
+        with path.open("wb") as file:
+            async with connection.cursor().copy(statement) as copy:
+                async for block in copy:
+                    file.write(block)
+
+
+async def _psql(tables: Tables, path: Path) -> None:
+    """Copy the ready file with psql."""
+    psql = shutil.which("psql", path=str(locate_binaries().directory)) or shutil.which("psql")
+    if psql is None:
+        raise LookupError("psql is not there")
+    command = f"\\copy copy_limit.snapshot from '{path}' (format binary)"
+    process = await asyncio.create_subprocess_exec(psql, tables.conninfo, "-qX", "-v", "ON_ERROR_STOP=1", "-c", command)
+    if await process.wait():
+        raise LookupError("psql failed")
+
+
+async def _ours(tables: Tables, schema: str, batches: Sequence[Any], writers: int) -> None:
+    queue = list(reversed(batches))
+
+    async def write(ingest: Ingest) -> None:
+        while queue:
+            await ingest.ingest(f"{schema}.snapshots", queue.pop())
+
+    await asyncio.gather(*(write(Ingest(tables.database, tables.catalog)) for _ in range(writers)))
+
+
+async def _asyncpg(tables: Tables, batches: Sequence[Any]) -> None:
+    given: dict[str, Any] = libpq.conninfo_to_dict(tables.conninfo)
+    connection = await asyncpg.connect(
+        host=given["host"], port=int(given["port"]), user=given["user"], password=given["password"], database=given["dbname"]
+    )
+    try:
+        for batch in batches:
+            await connection.copy_records_to_table("snapshot", schema_name="asyncpg", records=_tuples(batch), columns=batch.schema.names)
+    finally:
+        await connection.close()
+
+
+async def _psycopg(tables: Tables, batches: Sequence[Any]) -> None:
+    kinds = ["int8", "timestamptz", "int8", "int8", "int8", "float8", "int4", "bool"]
+    async with await psycopg.AsyncConnection.connect(tables.conninfo) as connection:
+        for batch in batches:
+            async with connection.cursor().copy("COPY psycopg.snapshot FROM STDIN (FORMAT binary)") as copy:
+                copy.set_types(kinds)
+                for row in _tuples(batch):
+                    await copy.write_row(row)
+            await connection.commit()
+
+
+async def _sqlalchemy(tables: Tables, batches: Sequence[Any]) -> None:
+    given: dict[str, Any] = libpq.conninfo_to_dict(tables.conninfo)
+    url = sa.URL.create(
+        "postgresql+psycopg", given["user"], given["password"], str(given["host"]), int(given["port"] or 0), str(given["dbname"])
+    )
+    engine = create_async_engine(url)
+    table = tables.catalog.dataset("sqlalchemy.snapshots").table
+    try:
+        for batch in batches:
+            async with engine.begin() as connection:
+                await connection.execute(sa.insert(table), batch.to_pylist())
+    finally:
+        await engine.dispose()
+
+
+def _tuples(batch: Any) -> list[tuple[Any, ...]]:
+    return list(zip(*(values.to_pylist() for values in batch.columns), strict=True))
+
+
+BENCHMARK = Benchmark(
+    doc="Snapshots of eight columns into daily partitions with a primary key, in batches of 10,000 from Arrow: rows per second.",
+    unit="rows/s",
+    better="higher",
+    reference="copy_limit",
+    prepare=prepare,
+    rounds=3,
+    quick_rounds=1,
+)
