@@ -32,6 +32,29 @@ def upgrade() -> None:
         comment="One row per dataset: what the platform does with it, as of the last migration.",
     )
     op.create_table(
+        "ingest_batch",
+        sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset, by full name."),
+        sa.Column("batch", sa.Text(), nullable=False, comment="Name the sender gave the batch."),
+        sa.Column("answer", pgtype("jsonb"), nullable=True, comment="What became of the batch, as the sender was told."),
+        sa.Column(
+            "taken_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="When the batch was taken.",
+        ),
+        sa.PrimaryKeyConstraint("dataset", "batch", name="ingest_batch_pkey"),
+        schema="strata",
+        comment="One named batch that was taken, so that the same one sent again changes nothing.",
+    )
+    op.create_index(
+        "idx_ingest_batch_taken_at",
+        "ingest_batch",
+        ["taken_at"],
+        schema="strata",
+        comment="Names of batches that are old enough to be forgotten.",
+    )
+    op.create_table(
         "quarantine",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the row."),
         sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset it was meant for, by full name."),
@@ -129,6 +152,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("rollup", name="rollup_state_pkey"),
         schema="strata",
         comment="One row per roll-up: how far it is, and what keeping it costs.",
+    )
+    op.create_table(
+        "sample_load",
+        sa.Column("pack", sa.Text(), nullable=False, comment="Pack the sample is of."),
+        sa.Column("scale", sa.Text(), nullable=False, comment="Its size: small, medium or large."),
+        sa.Column("seed", sa.BigInteger(), nullable=False, comment="Seed it was made from."),
+        sa.Column("anchor", sa.TIMESTAMP(timezone=True), nullable=False, comment="The newest instant it speaks of."),
+        sa.Column(
+            "parts",
+            sa.Integer(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="Parts that are written; a load that was cut short goes on after them.",
+        ),
+        sa.Column("rows_written", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Rows in those parts."),
+        sa.Column(
+            "started_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="When the load began.",
+        ),
+        sa.Column("finished_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When all of it was there."),
+        sa.PrimaryKeyConstraint("pack", name="sample_load_pkey"),
+        schema="strata",
+        comment="One row per pack that holds sample data.",
     )
     op.create_function(
         "strata.analyze_query_performance(pattern text)",
@@ -475,18 +524,25 @@ $$;
         comment="Trigger function: sets updated_at to the moment of the change. A clock, not the start of the transaction, so that a row changed twice in one transaction shows it.",
     )
     op.set_policy("strata.datasets", {"table": "strata.dataset"})
+    op.set_policy(
+        "strata.ingest_batches",
+        {"lifecycle": {"archive": False, "keep": "30 days"}, "table": "strata.ingest_batch", "time": "taken_at"},
+    )
     op.set_policy("strata.migrations", {"table": "strata.migration"})
     op.set_policy("strata.quarantine", {"table": "strata.quarantine"})
     op.set_policy("strata.rollup_sources", {"table": "strata.rollup_source"})
     op.set_policy("strata.rollups", {"table": "strata.rollup_state"})
+    op.set_policy("strata.samples", {"table": "strata.sample_load"})
 
 
 def downgrade() -> None:
     op.comment_on("schema", "strata", "")
+    op.remove_policy("strata.samples")
     op.remove_policy("strata.rollups")
     op.remove_policy("strata.rollup_sources")
     op.remove_policy("strata.quarantine")
     op.remove_policy("strata.migrations")
+    op.remove_policy("strata.ingest_batches")
     op.remove_policy("strata.datasets")
     op.drop_function("strata.touch_updated_at()")
     op.drop_function("strata.stamp_row()")
@@ -501,9 +557,11 @@ def downgrade() -> None:
     op.drop_function("strata.check_index_effectiveness(in_schema text)")
     op.drop_function("strata.check_index_bloat(minimum_bytes bigint)")
     op.drop_function("strata.analyze_query_performance(pattern text)")
+    op.drop_table("sample_load", schema="strata")
     op.drop_table("rollup_state", schema="strata")
     op.drop_table("rollup_source", schema="strata")
     op.drop_table("quarantine", schema="strata")
+    op.drop_table("ingest_batch", schema="strata")
     op.drop_table("dataset", schema="strata")
     op.drop_domain("strata.uint64")
     op.drop_domain("strata.uint256")
