@@ -4,12 +4,20 @@ import re
 
 import pytest
 
+from chainstrata.config import REGISTRY
+from chainstrata.errors import ChainStrataError
+from chainstrata.model.marking import INTERNAL
+from chainstrata.packs import load_catalog
 from tools.docs import DOCS, build_pages, find_orphans, find_stale
 from tools.docs.conformance import Conformance, read_conformance
 
 
-def test_no_generated_page_is_stale() -> None:
-    built = build_pages()
+@pytest.fixture(scope="module")
+def built() -> dict[str, str]:
+    return build_pages()
+
+
+def test_no_generated_page_is_stale(built: dict[str, str]) -> None:
     assert find_stale(built) == [], "run `make docs`"
     assert find_orphans(built) == [], "run `make docs`"
 
@@ -42,3 +50,33 @@ def test_links_between_pages_lead_somewhere() -> None:
             if not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(DOCS)}: {target}")
     assert broken == []
+
+
+@pytest.mark.conforms("S0-24", "S0-25", "S0-30")
+def test_every_table_of_every_pack_is_on_its_page_with_columns_indexes_and_reasons(built: dict[str, str]) -> None:
+    for pack in load_catalog().packs:
+        page = built[f"reference/packs/{pack.name}.md"]
+        assert "```mermaid\nerDiagram\n" in page
+        for table in pack.metadata.tables.values():
+            if table.info == INTERNAL:
+                continue
+            assert f"\n### {table.name}\n" in page
+            assert f"\n    {table.name} {{\n" in page
+            for column in table.c:
+                assert f"| `{column.name}` |" in page
+                assert " ".join(str(column.comment).replace("|", "\\|").split()) in page
+            for index in table.indexes:
+                assert f"| `{index.name}` |" in page
+                assert index.info["why"] in page
+
+
+def test_every_setting_command_and_error_is_on_its_page(built: dict[str, str]) -> None:
+    assert [key for key in REGISTRY if f"| `{key}` |" not in built["reference/settings.md"]] == []
+    assert "\n## chainstrata sample load\n" in built["reference/commands.md"]
+    waiting, codes = [ChainStrataError], set()
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.__module__.startswith("chainstrata."):
+            codes.add(kind.code)
+    assert [code for code in sorted(codes) if f"\n## {code}\n" not in built["reference/errors.md"]] == []

@@ -48,6 +48,11 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.count} {self.unit}{'s' if self.count > 1 else ''}"
 
+    @property
+    def spoken(self) -> str:
+        """The span as a sentence has it after `every` or `the`: `day`, or `3 days`."""
+        return str(self.unit) if self.count == 1 else str(self)
+
     def __lt__(self, other: "Interval") -> bool:
         return self.mean_length < other.mean_length
 

@@ -257,7 +257,7 @@ def rollup_table(rollup: Rollup, raw: sa.Table, metadata: sa.MetaData) -> sa.Tab
     """Return the table that keeps a roll-up's buckets: key, bucket, components, generated columns."""
     name = rollup_table_name(rollup, raw)
     keys = [sa.Column(key, raw.c[key].type, nullable=False, comment=raw.c[key].comment, autoincrement=False) for key in rollup.by]
-    bucket = sa.Column(rollup.bucket, sa.TIMESTAMP(timezone=True), nullable=False, comment=f"Start of the {rollup.every}, UTC.")
+    bucket = sa.Column(rollup.bucket, sa.TIMESTAMP(timezone=True), nullable=False, comment=f"Start of the {rollup.every.spoken}, UTC.")
     options: dict[str, Any] = {}
     if rollup.lifecycle.partition:
         options["postgresql_partition_by"] = f"RANGE ({rollup.bucket})"
@@ -287,7 +287,7 @@ def rollup_table(rollup: Rollup, raw: sa.Table, metadata: sa.MetaData) -> sa.Tab
         *_inherited_references(rollup, raw, name),
         *rollup.checks,
         *rollup.indexes,
-        comment=rollup.doc or f"One row per {', '.join(rollup.by)} and {rollup.every}, folded from {rollup.source or raw.name}.",
+        comment=rollup.doc or f"One row per {', '.join(rollup.by)} and {rollup.every.spoken}, folded from {rollup.source or raw.name}.",
         **options,
     )
 

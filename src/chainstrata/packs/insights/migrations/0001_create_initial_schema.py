@@ -429,7 +429,7 @@ def upgrade() -> None:
         sa.Column("metric_type", sa.Text(), nullable=False, comment="What is measured, as cpu, memory, latency."),
         sa.Column("instance", sa.Text(), nullable=False, comment="Which process of the service. Empty: the service as a whole."),
         sa.Column("unit", sa.Text(), nullable=False, comment="Unit of the value, as percent, ms, bytes."),
-        sa.Column("bucket", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 hour, UTC."),
+        sa.Column("bucket", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the hour, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("value_sum", sa.Double(), nullable=False, comment="Sum of metric_value over the bucket."),
         sa.Column(
@@ -500,7 +500,7 @@ def upgrade() -> None:
         sa.Column("metric_type", sa.Text(), nullable=False, comment="What is measured, as cpu, memory, latency."),
         sa.Column("instance", sa.Text(), nullable=False, comment="Which process of the service. Empty: the service as a whole."),
         sa.Column("unit", sa.Text(), nullable=False, comment="Unit of the value, as percent, ms, bytes."),
-        sa.Column("bucket", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 hour, UTC."),
+        sa.Column("bucket", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the hour, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("value_sum", sa.Double(), nullable=False, comment="Sum of metric_value over the bucket."),
         sa.Column(

@@ -230,7 +230,7 @@ def upgrade() -> None:
     op.create_table(
         "daily_close",
         sa.Column("coin_id", sa.Text(), nullable=False, comment="The coin."),
-        sa.Column("day_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 day, UTC."),
+        sa.Column("day_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the day, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("first_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the first raw row in the bucket."),
         sa.Column("last_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),
@@ -280,7 +280,7 @@ def upgrade() -> None:
     op.create_table(
         "daily_close__carried",
         sa.Column("coin_id", sa.Text(), nullable=False, comment="The coin."),
-        sa.Column("day_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 day, UTC."),
+        sa.Column("day_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the day, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("first_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the first raw row in the bucket."),
         sa.Column("last_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),
@@ -313,7 +313,7 @@ def upgrade() -> None:
     op.create_table(
         "hourly_close",
         sa.Column("coin_id", sa.Text(), nullable=False, comment="The coin."),
-        sa.Column("hour_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 hour, UTC."),
+        sa.Column("hour_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the hour, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("first_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the first raw row in the bucket."),
         sa.Column("last_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),
@@ -363,7 +363,7 @@ def upgrade() -> None:
     op.create_table(
         "hourly_close__carried",
         sa.Column("coin_id", sa.Text(), nullable=False, comment="The coin."),
-        sa.Column("hour_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 hour, UTC."),
+        sa.Column("hour_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the hour, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("first_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the first raw row in the bucket."),
         sa.Column("last_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),
@@ -469,7 +469,7 @@ def upgrade() -> None:
     op.create_table(
         "monthly_close",
         sa.Column("coin_id", sa.Text(), nullable=False, comment="The coin."),
-        sa.Column("month_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 month, UTC."),
+        sa.Column("month_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the month, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("first_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the first raw row in the bucket."),
         sa.Column("last_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),
@@ -519,7 +519,7 @@ def upgrade() -> None:
     op.create_table(
         "monthly_close__carried",
         sa.Column("coin_id", sa.Text(), nullable=False, comment="The coin."),
-        sa.Column("month_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 month, UTC."),
+        sa.Column("month_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the month, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("first_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the first raw row in the bucket."),
         sa.Column("last_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),
@@ -537,7 +537,7 @@ def upgrade() -> None:
     op.create_table(
         "weekly_close",
         sa.Column("coin_id", sa.Text(), nullable=False, comment="The coin."),
-        sa.Column("week_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 week, UTC."),
+        sa.Column("week_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the week, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("first_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the first raw row in the bucket."),
         sa.Column("last_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),
@@ -586,7 +586,7 @@ def upgrade() -> None:
     op.create_table(
         "weekly_close__carried",
         sa.Column("coin_id", sa.Text(), nullable=False, comment="The coin."),
-        sa.Column("week_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 week, UTC."),
+        sa.Column("week_ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the week, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("first_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the first raw row in the bucket."),
         sa.Column("last_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="Time of the last raw row in the bucket."),

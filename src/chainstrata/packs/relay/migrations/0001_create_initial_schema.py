@@ -59,7 +59,7 @@ def upgrade() -> None:
             nullable=False,
             comment="Channel it was sent through, as the source chain numbers them; for IBC v2 the client.",
         ),
-        sa.Column("hour", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 hour, UTC."),
+        sa.Column("hour", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the hour, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column(
             "sent_packets",
@@ -200,7 +200,7 @@ def upgrade() -> None:
             nullable=False,
             comment="Channel it was sent through, as the source chain numbers them; for IBC v2 the client.",
         ),
-        sa.Column("hour", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 hour, UTC."),
+        sa.Column("hour", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the hour, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column(
             "sent_packets",
@@ -486,7 +486,7 @@ def upgrade() -> None:
     op.create_table(
         "hourly_packet_stats",
         sa.Column("src_chain_id", sa.Text(), nullable=False, comment="Chain the packet was sent from."),
-        sa.Column("hour", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 hour, UTC."),
+        sa.Column("hour", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the hour, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("packet_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Number of rows of the bucket."),
         sa.Column("clear_time_sum", sa.Numeric(), nullable=True, comment="Sum of clear_time over the bucket."),
@@ -532,7 +532,7 @@ def upgrade() -> None:
     op.create_table(
         "hourly_packet_stats__carried",
         sa.Column("src_chain_id", sa.Text(), nullable=False, comment="Chain the packet was sent from."),
-        sa.Column("hour", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 hour, UTC."),
+        sa.Column("hour", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the hour, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("packet_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Number of rows of the bucket."),
         sa.Column("clear_time_sum", sa.Numeric(), nullable=True, comment="Sum of clear_time over the bucket."),
@@ -550,7 +550,7 @@ def upgrade() -> None:
     op.create_table(
         "network_stats",
         sa.Column("chain_id", sa.Text(), nullable=False, comment="Chain that reports it."),
-        sa.Column("date", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 day, UTC."),
+        sa.Column("date", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the day, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column(
             "total_packets",
@@ -652,7 +652,7 @@ def upgrade() -> None:
     op.create_table(
         "network_stats__carried",
         sa.Column("chain_id", sa.Text(), nullable=False, comment="Chain that reports it."),
-        sa.Column("date", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 day, UTC."),
+        sa.Column("date", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the day, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column(
             "total_packets",
@@ -1217,7 +1217,7 @@ def upgrade() -> None:
             nullable=False,
             comment="Account that brought the message; empty for what no relayer brings, such as sending.",
         ),
-        sa.Column("date", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 day, UTC."),
+        sa.Column("date", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the day, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("relayed_packets", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Number of rows of the bucket."),
         sa.Column(
@@ -1337,7 +1337,7 @@ def upgrade() -> None:
             nullable=False,
             comment="Account that brought the message; empty for what no relayer brings, such as sending.",
         ),
-        sa.Column("date", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the 1 day, UTC."),
+        sa.Column("date", sa.TIMESTAMP(timezone=True), nullable=False, comment="Start of the day, UTC."),
         sa.Column("samples", sa.BigInteger(), nullable=False, comment="Number of raw rows in the bucket."),
         sa.Column("relayed_packets", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Number of rows of the bucket."),
         sa.Column(
