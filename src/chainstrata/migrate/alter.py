@@ -196,7 +196,7 @@ class AlterTable:
             ]
             self.found[Phase.AFTER] += replaced
         else:
-            self.found[self.dropping] += [calls.drop_constraint(old)] if old else []
+            self.found[self.dropping] += [calls.drop_constraint(old, if_exists=True)] if old else []
             self.found[self.adding] += [add_concurrently(new, new.name)] if new else []
         if new and new.comment:
             self.found[self.adding].append(calls.comment_on("constraint", new.key.name, new.comment))
@@ -209,7 +209,7 @@ class AlterTable:
         elif old and new and not self._shaken(old, new):
             self.found[Phase.AFTER] += [
                 calls.create_index(new, concurrently=True, name=new.name + REPLACEMENT),
-                call("op.swap_index", f"{new.schema}.{new.name}{REPLACEMENT}", new.name),
+                call("op.swap_index", new.name + REPLACEMENT, new.name, self.name),
             ]
         else:
             self.found[self.dropping] += [calls.drop_index(old, concurrently=True)] if old else []

@@ -148,8 +148,9 @@ def _constraint_comment(constraint: Constraint) -> list[Call]:
     return [comment_on("constraint", f"{constraint.schema}.{constraint.table}.{constraint.name}", constraint.comment)]
 
 
-def drop_constraint(constraint: Constraint) -> Call:
-    return call("op.drop_constraint", constraint.name, constraint.table, schema=constraint.schema)
+def drop_constraint(constraint: Constraint, *, if_exists: bool | None = None) -> Call:
+    """Return what drops a constraint. `if_exists` where the step may find it done."""
+    return call("op.drop_constraint", constraint.name, constraint.table, schema=constraint.schema, if_exists=if_exists)
 
 
 def _index_parts(index: Index) -> tuple[tuple[Value, ...], dict[str, Value]]:

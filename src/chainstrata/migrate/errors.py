@@ -1,15 +1,19 @@
 """What can go wrong with the schema's history.
 
 MigrationError
-├── NotMigratable         a change no migration can be written for
+├── NotMigratable         a change PostgreSQL cannot make to an object that is there
+├── RevisionUnusable      a revision's file cannot be loaded, or says what none may say
+├── NameTaken             an object of that name belongs to something else
+├── IndexNotBuilt         a concurrent build ended without a usable index
 ├── MigrationEdited       an applied revision's file is not what it was
-├── HistoryUnusable       revisions that do not fit together, or files that are missing
+├── HistoryUnusable       revisions that do not fit together, or whose files are missing
 ├── MigrationFailed       a step failed; the record says which
 ├── MigrationBusy         another migration is under way and did not end in time
 ├── NeedsConsent          what would be undone loses data
 ├── NotMigrated           the database is behind what the request needs
 ├── ScratchDenied         no scratch database can be made to compare with
-└── LintUnavailable       the linter is not installed
+├── LintUnavailable       the linter is not installed
+└── LintFailed            the linter did not do its work
 """
 
 from chainstrata.errors import ChainStrataError
@@ -147,3 +151,9 @@ class LintUnavailable(MigrationError):
 
     def __init__(self) -> None:
         super().__init__("squawk, which lints migrations, is not installed", hint="Install the extra: pip install 'chainstrata[lint]'.")
+
+
+class LintFailed(MigrationError):
+    """The linter itself did not do its work."""
+
+    code = "lint_failed"

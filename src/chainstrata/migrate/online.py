@@ -19,7 +19,7 @@ from psycopg.rows import namedtuple_row
 from chainstrata.engines.postgres import Query, load_queries
 from chainstrata.migrate import offline
 from chainstrata.migrate.errors import IndexNotBuilt, NameTaken
-from chainstrata.migrate.text import compose, literal, name, raw
+from chainstrata.migrate.text import compose, literal, literals, name, raw
 
 QUERIES: Final = load_queries("chainstrata.migrate", "online.sql")
 Driver = psycopg.AsyncConnection[Any]
@@ -155,10 +155,11 @@ class CreateIndexConcurrently(MigrateOperation):
         return [compose("COMMENT ON INDEX {} IS {}", name(self.shape.schema, self.shape.name), literal(self.shape.comment))]
 
     def offline(self) -> list[str]:
-        return [
-            *offline.create_index(self.shape.schema, self.shape.name, self.shape.table, self.shape.tail, self.shape.unique),
-            *self._comment(),
-        ]
+        shape = self.shape
+        return [*offline.create_index(shape.schema, shape.name, shape.table, shape.tail, shape.unique), *self._comment()]
+
+    def plain(self) -> list[str]:
+        return [self.shape.create(self.shape.name, self.shape.table), *self._comment()]
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,9 @@ class DropIndexConcurrently(MigrateOperation):
 
     def offline(self) -> list[str]:
         return offline.drop_index(self.table.partition(".")[0], self.index)
+
+    def plain(self) -> list[str]:
+        return [compose("DROP INDEX CONCURRENTLY {}", name(self.table.partition(".")[0], self.index))]
 
 
 _UNIQUE: Final = re.compile(r"\s*UNIQUE\s+(?P<nulls>NULLS\s+NOT\s+DISTINCT\s+)?(?P<columns>\(.*?\))(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
@@ -243,6 +247,14 @@ class AddConstraintConcurrently(MigrateOperation):
     def offline(self) -> list[str]:
         return offline.add_constraint(self.table, self.constraint, self.rule)
 
+    def plain(self) -> list[str]:
+        add = compose("ALTER TABLE {} ADD CONSTRAINT {} ", name(self.table), name(self.constraint))
+        if unique := _UNIQUE.fullmatch(self.rule):
+            tail = f"{unique['columns']}{' NULLS NOT DISTINCT' if unique['nulls'] else ''}"
+            built = IndexShape(self.constraint, self.table, tail, unique=True).create(self.constraint, self.table)
+            return [built, f"{add}UNIQUE USING INDEX {name(self.constraint).as_string()}{unique['rest']}"]
+        return [f"{add}{self.rule} NOT VALID", compose("ALTER TABLE {} VALIDATE CONSTRAINT {}", name(self.table), name(self.constraint))]
+
 
 @dataclass(frozen=True)
 class SetNotNullConcurrently(MigrateOperation):
@@ -273,6 +285,9 @@ class SetNotNullConcurrently(MigrateOperation):
 
     def offline(self) -> list[str]:
         return offline.set_not_null(self.table, self.column, self.check)
+
+    def plain(self) -> list[str]:
+        return self.offline()
 
 
 @dataclass(frozen=True)
@@ -308,6 +323,9 @@ class Backfill(MigrateOperation):
     def offline(self) -> list[str]:
         return offline.backfill(self.table, self.assignments, self.where, self.pages)
 
+    def plain(self) -> list[str]:
+        return [self._update(self.table, 0, self.pages)]
+
 
 @dataclass(frozen=True)
 class ReplaceEnum(MigrateOperation):
@@ -336,4 +354,70 @@ class ReplaceEnum(MigrateOperation):
         return [row.label for row in found] == list(self.labels)
 
     def offline(self) -> list[str]:
-        return offline.from_query(QUERIES.plan_enum_replacement.sql, {"enum": self.enum, "labels": list(self.labels)})
+        plan = offline.from_query(QUERIES.plan_enum_replacement.sql, {"enum": self.enum, "labels": list(self.labels)})
+        return ["BEGIN", *plan, "COMMIT"]
+
+    def plain(self) -> list[str]:
+        old = f"{self.enum.rpartition('.')[2]}__old"
+        return [
+            compose("ALTER TYPE {} RENAME TO {}", name(self.enum), name(old)),
+            compose("CREATE TYPE {} AS ENUM ({})", name(self.enum), literals(self.labels)),
+            compose("DROP TYPE {}", name(self.enum.rpartition(".")[0], old)),
+        ]
+
+
+@dataclass(frozen=True)
+class Swap(MigrateOperation):
+    """A replacement, built under a name of its own, takes the place and the name of an older index or constraint."""
+
+    kind: str
+    table: str
+    replacement: str
+    taken: str
+
+    @property
+    def title(self) -> str:
+        return f"replace {self.kind} {self.schema}.{self.taken}"
+
+    @property
+    def schema(self) -> str:
+        return self.table.partition(".")[0]
+
+    async def run(self, connection: Driver) -> None:
+        # Once done there is no replacement any more, and what bears the name is to stay.
+        if self.kind == "index":
+            there = bool(await fetch(connection, QUERIES.find_index, schema=self.schema, name=self.replacement))
+        else:
+            there = bool(await fetch(connection, QUERIES.find_constraint, table=self.table, name=self.replacement))
+        if not there:
+            return
+        async with connection.transaction():
+            for statement in self.plain():
+                await run(connection, statement)
+            for statement in await self._rename_parts(connection):
+                await run(connection, statement)
+
+    async def _rename_parts(self, connection: Driver) -> list[str]:
+        """Return what gives the parts on partitions the names they would have had, so that the next replacement finds its own free."""
+        if self.kind == "index":
+            parts = await fetch(connection, QUERIES.list_parts, index=f"{self.schema}.{self.taken}")
+            return [
+                compose("ALTER INDEX {} RENAME TO {}", name(part.schema, part.name), name(part_name(part.partition, self.taken)))
+                for part in parts
+                if part.name == part_name(part.partition, self.replacement)
+            ]
+        parts = await fetch(connection, QUERIES.list_part_constraints, table=self.table, name=self.replacement)
+        renamed = "ALTER TABLE {} RENAME CONSTRAINT {} TO {}"
+        return [compose(renamed, name(part.schema, part.name), name(self.replacement), name(self.taken)) for part in parts]
+
+    def offline(self) -> list[str]:
+        return ["BEGIN", *self.plain(), "COMMIT"]
+
+    def plain(self) -> list[str]:
+        if self.kind == "index":
+            renamed = compose("ALTER INDEX {} RENAME TO {}", name(self.schema, self.replacement), name(self.taken))
+            return [compose("DROP INDEX IF EXISTS {}", name(self.schema, self.taken)), renamed]
+        return [
+            compose("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", name(self.table), name(self.taken)),
+            compose("ALTER TABLE {} RENAME CONSTRAINT {} TO {}", name(self.table), name(self.replacement), name(self.taken)),
+        ]

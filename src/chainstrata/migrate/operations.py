@@ -31,6 +31,7 @@ from chainstrata.migrate.online import (
     IndexShape,
     ReplaceEnum,
     SetNotNullConcurrently,
+    Swap,
 )
 from chainstrata.migrate.schema import canonical_json
 from chainstrata.migrate.statements import Statements, offline_context
@@ -195,10 +196,8 @@ class Operations(AlembicOperations):
         self.invoke(AddConstraintConcurrently(table, constraint, rule))
 
     def swap_constraint(self, table: str, replacement: str, constraint: str) -> None:
-        """Let a constraint take the place of an older one."""
-        dropped = compose("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", name(table), name(constraint))
-        renamed = compose("ALTER TABLE {} RENAME CONSTRAINT {} TO {}", name(table), name(replacement), name(constraint))
-        self.say(f"replace constraint {constraint} of {table}", dropped, renamed)
+        """Let a constraint take the place of an older one, leaves of partitioned tables included."""
+        self.invoke(Swap("constraint", table, replacement, constraint))
 
     def set_not_null_concurrently(self, table: str, column: str) -> None:
         """Forbid NULL without holding up writers while the rows that are there are checked."""
@@ -255,11 +254,9 @@ class Operations(AlembicOperations):
         """Drop an index without holding up readers; on a partitioned table PostgreSQL can only do it with a short lock."""
         self.invoke(DropIndexConcurrently(index_name, f"{schema}.{table_name}"))
 
-    def swap_index(self, replacement: str, index: str) -> None:
-        """Let an index, given with its schema, take the place of an older one."""
-        schema = replacement.partition(".")[0]
-        dropped = compose("DROP INDEX IF EXISTS {}", name(schema, index))
-        self.say(f"replace index {schema}.{index}", dropped, compose("ALTER INDEX {} RENAME TO {}", name(replacement), name(index)))
+    def swap_index(self, replacement: str, index: str, table: str) -> None:
+        """Let an index of a table, given with its schema, take the place of an older one."""
+        self.invoke(Swap("index", table, replacement, index))
 
     # Policies --------------------------------------------------------------------------------------------------------
 

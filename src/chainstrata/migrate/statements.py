@@ -26,7 +26,8 @@ class Statements(MigrateOperation):
 class Online(Protocol):
     r"""An operation that looks at the database before each statement: it can be run again after an interruption anywhere.
 
-    `offline` is the same as SQL for psql, which asks the database with `\gexec` where that is needed.
+    `offline` is the same as SQL for psql, which asks the database with `\gexec` where that is needed. `plain` is what it comes
+    to on a plain table, for review and linting.
     """
 
     title: str
@@ -34,6 +35,8 @@ class Online(Protocol):
     async def run(self, connection: psycopg.AsyncConnection[Any]) -> None: ...
 
     def offline(self) -> list[str]: ...
+
+    def plain(self) -> list[str]: ...
 
 
 class _Buffer:
