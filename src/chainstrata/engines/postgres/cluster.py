@@ -23,7 +23,7 @@ from psycopg import sql
 
 from chainstrata.engines.postgres import errors
 from chainstrata.engines.postgres.account import Account, can_traverse, owner_name
-from chainstrata.engines.postgres.home import ClusterRecord, sync_directory, write_whole
+from chainstrata.engines.postgres.home import ClusterRecord, sync_directory, unusable, write_whole
 from chainstrata.engines.postgres.host import MB
 from chainstrata.engines.postgres.locate import Binaries, locate_binaries, probe_binaries
 from chainstrata.engines.postgres.processes import die_with_parent, list_makers, send, wait_gone
@@ -131,16 +131,8 @@ def _reachable(binaries: Binaries, account: Account, say: Callable[[str, str], N
                     place.chmod(0o755)
                 tree.replace(copy)
         except OSError as error:
-            raise _unusable(copy, error) from error
+            raise unusable(copy, error) from error
     return probe_binaries(directory, binaries.source)
-
-
-def _unusable(path: Path, error: OSError) -> errors.PostgresError:
-    if error.strerror == _NO_SPACE:
-        return errors.DiskFull(f"no space left for {path}")
-    return errors.HomeUnusable(
-        f"{path} cannot be made: {error.strerror}", hint="Set home to a directory that you and the server's user can both reach and write."
-    )
 
 
 def _verify(cluster: Cluster) -> Cluster:
@@ -192,7 +184,7 @@ async def make_cluster(cluster: Cluster, password: str) -> Cluster:
         sync_directory(root)
         partial.rmdir()
     except OSError as error:
-        raise _unusable(root, error) from error
+        raise unusable(root, error) from error
     return replace(cluster, record=record)
 
 
@@ -207,7 +199,7 @@ async def remove_partials(root: Path) -> None:
         try:
             shutil.rmtree(left)
         except OSError as error:
-            raise _unusable(left, error) from error
+            raise unusable(left, error) from error
 
 
 async def _initdb(cluster: Cluster, partial: Path, password: str) -> Path:
@@ -295,7 +287,7 @@ def write_configuration(cluster: Cluster, parameters: list[Parameter]) -> None:
         write_whole(cluster.data / "postgresql.conf", "\n".join(lines) + "\n", owner=owner)
         write_whole(cluster.data / "pg_hba.conf", _HBA, owner=owner)
     except OSError as error:
-        raise _unusable(cluster.data, error) from error
+        raise unusable(cluster.data, error) from error
 
 
 def check_extra(extra: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ logs/
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from chainstrata.engines.postgres.errors import HomeInUse, HomeUnusable
+from chainstrata.engines.postgres.errors import DiskFull, HomeInUse, HomeUnusable, PostgresError
 from chainstrata.engines.postgres.processes import describe, read_process
 
 _LOCK: Final = "node.lock"
@@ -43,7 +44,17 @@ def prepare_home(home: Path) -> None:
             # It often lies in somebody's repository, and holds secrets.
             write_whole(ignored, "*\n", mode=0o644)
     except OSError as error:
-        raise HomeUnusable(f"home {home} cannot be made: {error.strerror}", hint="Set home to a directory you may write.") from error
+        raise unusable(home, error) from error
+
+
+def unusable(path: Path, error: OSError) -> PostgresError:
+    """Return what it means that something below the home cannot be made or written."""
+    if error.errno == errno.ENOSPC:
+        return DiskFull(f"no space left for {path}")
+    return HomeUnusable(
+        f"{path} cannot be made or written: {error.strerror}",
+        hint="Set home to a directory that you and the server's user can both reach and write.",
+    )
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:

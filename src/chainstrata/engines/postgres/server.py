@@ -47,7 +47,7 @@ from chainstrata.engines.postgres.cluster import (
     set_password,
     write_configuration,
 )
-from chainstrata.engines.postgres.home import HomeLock, make_password, prepare_home, read_password
+from chainstrata.engines.postgres.home import HomeLock, make_password, prepare_home, read_password, unusable
 from chainstrata.engines.postgres.host import inspect_host
 from chainstrata.engines.postgres.leftovers import clear_leftovers
 from chainstrata.engines.postgres.locate import Binaries, locate_binaries
@@ -65,6 +65,7 @@ _LOG_CHECK: Final = 10.0
 _DEATHS: Final = 5
 _WITHIN: Final = 60.0
 _FIRST_PAUSE: Final = 0.1
+_NO_SPACE_PACE: Final = 2.0
 _PORT_TRIES: Final = 20
 _NO_SPACE: Final = "No space left on device"
 _CANNOT_BIND: Final = "could not bind"
@@ -191,9 +192,11 @@ class EmbeddedPostgres:
             await self._prepare()
             await self._launch_on_a_port()
             await self._ensure_contents()
-        except BaseException:
+        except BaseException as error:
             await self._end_process()
             self._let_go(ServerState.STOPPED)
+            if isinstance(error, OSError):
+                raise unusable(home, error) from error
             raise
         self.state = ServerState.RUNNING
         self._watcher = asyncio.create_task(self._watch(), name="postgres-watcher")
@@ -246,6 +249,8 @@ class EmbeddedPostgres:
             self._cluster = cluster
             await self._clear_leftovers()
         else:
+            # Found out before the work, not after it.
+            choose_port(self._config[POSTGRES_PORT], cluster.record.port)
             self._cluster = await make_cluster(cluster, password)
             self._say("initdb", f"PostgreSQL {cluster.binaries.version} data in {cluster.data}", started)
 
@@ -415,7 +420,12 @@ class EmbeddedPostgres:
             try:
                 await self._clear_leftovers()
                 await self._launch()
-            except (errors.EmbeddedError, errors.DiskFull) as error:
+            except errors.DiskFull as error:
+                # Not a fault of the server: it comes back as soon as there is space.
+                self.error = error
+                if await happened(self._stop_wanted, _NO_SPACE_PACE):
+                    return False
+            except errors.EmbeddedError as error:
                 self.error = error
                 deaths.append(monotonic())
             else:

@@ -115,20 +115,21 @@ def _parallelism(host: Host) -> Iterator[Parameter]:
 
 
 def _wal(host: Host, features: Features) -> Iterator[Parameter]:
-    largest = clamp(host.disk_total_bytes // 20, 256 * MB, 16 * GB)
-    kept = clamp(host.disk_free_bytes // 10, GB, 64 * GB)
+    largest = clamp(host.disk_total_bytes // 20, 64 * MB, 16 * GB)
+    kept = clamp(host.disk_free_bytes // 10, clamp(host.disk_free_bytes // 2, 64 * MB, GB), 64 * GB)
     yield Parameter("wal_level", "logical", "changes are captured by logical replication")
     yield Parameter("max_wal_senders", str(_SENDERS), "change capture, backups and standbys")
     yield Parameter("max_replication_slots", str(_SENDERS), "a slot for each of them")
     yield Parameter(
         "max_slot_wal_keep_size",
         show_size(kept),
-        f"a tenth of the {show_size(host.disk_free_bytes)} free: a consumer that stays away loses its slot and copies anew, but never fills the disk",
+        f"a tenth of the {show_size(host.disk_free_bytes)} free, at least 1GB or half of it: a consumer that stays away"
+        " loses its slot and copies anew, but never fills the disk",
     )
     buffers = clamp(host.memory_bytes // 4 // 32, 64 * 1024, 16 * MB)
     yield Parameter("wal_buffers", show_size(buffers), "one WAL segment, 16MB, less on a small host; more is not used between commits")
-    yield Parameter("max_wal_size", show_size(largest), f"a twentieth of the {show_size(host.disk_total_bytes)} disk, from 256MB to 16GB")
-    yield Parameter("min_wal_size", show_size(clamp(largest // 4, 80 * MB, 2 * GB)), "recycled segments for steady ingest")
+    yield Parameter("max_wal_size", show_size(largest), f"a twentieth of the {show_size(host.disk_total_bytes)} disk, from 64MB to 16GB")
+    yield Parameter("min_wal_size", show_size(clamp(largest // 4, 32 * MB, 2 * GB)), "recycled segments for steady ingest")
     yield Parameter(
         "checkpoint_timeout",
         "15min",
