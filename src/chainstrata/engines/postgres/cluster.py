@@ -281,7 +281,7 @@ def write_configuration(cluster: Cluster, parameters: list[Parameter]) -> None:
     """Write the server's configuration. `ALTER SYSTEM` still wins over it."""
     lines = ["# Written at every start. Set postgres.extra in chainstrata.toml, or use ALTER SYSTEM, which wins over this file.", ""]
     for parameter in parameters:
-        lines += [f"# {parameter.reason}", f"{parameter.name} = {quote_value(parameter.value)}"]
+        lines += [f"# {parameter.reason}", f"{parameter.name} = {parameter.quoted}"]
     owner = (cluster.account.uid, cluster.account.gid) if cluster.account.switch else None
     try:
         write_whole(cluster.data / "postgresql.conf", "\n".join(lines) + "\n", owner=owner)
@@ -302,11 +302,6 @@ def check_extra(extra: dict[str, Any]) -> None:
             problems.append(f"postgres.extra: {name} stays on, because an acknowledged write must survive a crash")
     if problems:
         raise ConfigError(problems)
-
-
-def quote_value(value: str) -> str:
-    """Return a value as `postgresql.conf` takes it."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def read_pid_file(cluster: Cluster) -> tuple[int, str]:

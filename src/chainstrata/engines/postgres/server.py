@@ -119,7 +119,7 @@ class EmbeddedPostgres:
         self._data_lock: HomeLock | None = None
         self._log = ServerLog(config.home / "logs" / "postgres.log")
         self._stop_wanted = asyncio.Event()
-        self._failed: asyncio.Future[errors.PostgresError] = asyncio.get_running_loop().create_future()
+        self._failed = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._cluster: Cluster | None = None
@@ -174,7 +174,8 @@ class EmbeddedPostgres:
 
     async def wait_failed(self) -> errors.PostgresError:
         """Return the error when the server is given up. Never returns while it runs."""
-        return await asyncio.shield(self._failed)
+        await self._failed.wait()
+        return self.error or errors.EmbeddedError("the embedded server was given up")
 
     # Start and stop ----------------------------------------------------------------------------------------------
 
@@ -182,7 +183,7 @@ class EmbeddedPostgres:
         """Start the server, from nothing if need be. Raises an `EmbeddedError` or `DiskFull`."""
         self.state = ServerState.STARTING
         self.error = None
-        self._failed = asyncio.get_running_loop().create_future()
+        self._failed = asyncio.Event()
         home = self._config.home
         try:
             check_extra(self._config[POSTGRES_EXTRA])
@@ -438,7 +439,7 @@ class EmbeddedPostgres:
         self.error = errors.RestartLimit(len(deaths), monotonic() - deaths[0], cause=cause)
         self.state = ServerState.FAILED
         self._say("postgres", self.error.message, deaths[0])
-        self._failed.set_result(self.error)
+        self._failed.set()
 
     def _say(self, name: str, detail: str, since: float) -> None:
         step = Step(name, detail, monotonic() - since)

@@ -21,6 +21,11 @@ class Parameter:
     value: str
     reason: str
 
+    @property
+    def quoted(self) -> str:
+        """The value as `postgresql.conf` takes it."""
+        return "'" + self.value.replace("\\", "\\\\").replace("'", "''") + "'"
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
