@@ -367,7 +367,7 @@ async def test_the_same_thing_is_alerted_once_until_it_is_resolved(rows: Connect
     first = await insert(rows, alerts, **an_alert())
     async with refused(rows, "alerts_unresolved_dedupe_key"):
         await insert(rows, alerts, **an_alert())
-    done = {"id": first.id, "status": resolution.value, "at": NOW + timedelta(minutes=1)}
+    done = {"id": first.id, "status": resolution.value, "at": first.raised_at + timedelta(minutes=1)}
     await rows.execute(
         "UPDATE validators.alerts SET resolution_status = %(status)s, resolved_at = %(at)s, resolved_by = 'dana' WHERE id = %(id)s", done
     )
