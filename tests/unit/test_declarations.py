@@ -342,4 +342,8 @@ def test_a_spelling_keeps_length_and_characters_apart() -> None:
     assert str(made.sqltext) == (
         "(hash = '') OR (length(hash) = 66 AND hash ~ '^0x[0-9a-f]*$') OR (length(hash) BETWEEN 2 AND 64 AND hash ~ '^[0-9A-Z]*$')"
     )
+    assert (
+        str(spelled("t_id_form", "id", Spelling("[a-z]*:0x[0-9]*", 4, 9)).sqltext)
+        == "length(id) BETWEEN 4 AND 9 AND id ~ '^[a-z]*:0x[0-9]*$'"
+    )
     assert str(spelled("t_hash_form", "hash", Spelling("[0-9]*", 1, 2)).sqltext) == "length(hash) BETWEEN 1 AND 2 AND hash ~ '^[0-9]*$'"

@@ -113,7 +113,9 @@ class Spelling:
     def condition(self, column: str) -> str:
         """Return the condition that a column is spelled so."""
         length = f"= {self.shortest}" if self.shortest == self.longest else f"BETWEEN {self.shortest} AND {self.longest}"
-        return f"length({column}) {length} AND {column} ~ '^{self.pattern}$'"
+        # A bare colon would be the mark of a parameter.
+        pattern = self.pattern.replace(":", "\\:")
+        return f"length({column}) {length} AND {column} ~ '^{pattern}$'"
 
 
 def spelled(name: str, column: str, *ways: Spelling, empty: bool = False) -> sa.CheckConstraint:
