@@ -382,7 +382,7 @@ RETURN (
 CREATE FUNCTION strata.merge_counts(sketches jsonb[]) RETURNS jsonb
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
 RETURN (
-    SELECT coalesce(jsonb_object_agg(cell, times), '{}')
+    SELECT CASE WHEN array_length(array_remove(sketches, NULL), 1) > 0 THEN coalesce(jsonb_object_agg(cell, times), '{}') END
     FROM (
         SELECT entry.key AS cell, sum(entry.value::bigint) AS times
         FROM unnest(sketches) AS sketch, jsonb_each_text(sketch) AS entry
@@ -390,7 +390,7 @@ RETURN (
     ) AS counted
 )
 """,
-        comment="Merges quantile sketches: the counts of each cell are added.",
+        comment="Merges quantile sketches: the counts of each cell are added. Nothing but NULL merges into NULL, as no row at all folds into it.",
     )
     op.create_function(
         "strata.merge_registers(sketches jsonb[])",
@@ -398,7 +398,7 @@ RETURN (
 CREATE FUNCTION strata.merge_registers(sketches jsonb[]) RETURNS jsonb
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
 RETURN (
-    SELECT coalesce(jsonb_object_agg(register, rank), '{}')
+    SELECT CASE WHEN array_length(array_remove(sketches, NULL), 1) > 0 THEN coalesce(jsonb_object_agg(register, rank), '{}') END
     FROM (
         SELECT entry.key AS register, max(entry.value::integer) AS rank
         FROM unnest(sketches) AS sketch, jsonb_each_text(sketch) AS entry
@@ -406,7 +406,7 @@ RETURN (
     ) AS ranked
 )
 """,
-        comment="Merges distinct sketches: the highest rank of each register stays.",
+        comment="Merges distinct sketches: the highest rank of each register stays. Nothing but NULL merges into NULL, as no row at all folds into it.",
     )
     op.create_function(
         "strata.quantile_key(number double precision)",
