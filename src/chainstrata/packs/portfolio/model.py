@@ -42,9 +42,9 @@ class TransactionType(StrEnum):
     FEE = "fee"
 
     @property
-    def incoming(self) -> bool:
-        """Whether the asset came to the user's wallet."""
-        return self in INCOMING
+    def direction(self) -> int:
+        """1 for what came to the user's wallet, -1 for what left it, 0 for what a protocol took from a position in it."""
+        return 1 if self in INCOMING else 0 if self is TransactionType.LIQUIDATION else -1
 
 
 INCOMING = (

@@ -26,7 +26,6 @@ from chainstrata.model import (
     Mirror,
     Parent,
     Spelling,
-    append,
     check,
     column,
     created_at,
@@ -45,6 +44,7 @@ from chainstrata.model import (
     updated_at,
     years,
 )
+from chainstrata.model.marking import INTERNAL
 from chainstrata.packs.portfolio.model import (
     INCOMING,
     WALLET,
@@ -67,6 +67,7 @@ ENUMS = (ASSET_TYPE, TRANSACTION_TYPE, PROTOCOL_CATEGORY, RISK_LEVEL, POSITION_T
 
 # NaN and Infinity are values of NUMERIC, and both pass a bare `>= 0`.
 FINITE = "'Infinity'::numeric"
+INCOMING_TYPES = ", ".join(f"'{kind}'" for kind in INCOMING)
 QUANTITY = "trim_scale(amount * (10::numeric ^ (-decimals)::numeric))"
 VALUE = "trim_scale(amount * (10::numeric ^ (-decimals)::numeric) * price_usd)"
 
@@ -348,10 +349,11 @@ transaction_history = sa.Table(
         "direction",
         sa.SmallInteger(),
         sa.Computed(
-            "CASE WHEN transaction_type IN ({}) THEN 1 ELSE -1 END".format(", ".join(f"'{kind.value}'" for kind in INCOMING)),
+            f"CASE WHEN transaction_type IN ({INCOMING_TYPES}) THEN 1"
+            f" WHEN transaction_type = '{TransactionType.LIQUIDATION}' THEN 0 ELSE -1 END",
             persisted=True,
         ),
-        doc="1 for what came to the wallet, -1 for what left it: direction times amount sums to the balance.",
+        doc="1 for what came to the wallet, -1 for what left it, 0 for what only a position lost: direction times amount sums to the balance.",
     ),
     column("asset_id", sa.Text(), doc="What moved."),
     column("protocol_id", sa.Text(), nullable=True, doc="Protocol it moved through; NULL for a plain transfer."),
@@ -428,6 +430,7 @@ transaction_keys = sa.Table(
         "One key of the transaction history, whatever its partition. Triggers of the history keep it in the same transaction, so that "
         "a movement is recorded once even when a reorg gave its block another time. It outlives partitions that were archived."
     ),
+    info=INTERNAL,
 )
 
 portfolio_snapshots = sa.Table(
@@ -502,13 +505,6 @@ DATASETS = (
         cache=CachePolicy(ttl=minutes(5), tags=["user:{user_id}", "asset:{asset_id}"]),
         topic="portfolio.holdings",
         final="final",
-    ),
-    Dataset(
-        transaction_keys,
-        "transaction_keys",
-        time="block_timestamp",
-        entity=["chain", "tx_hash"],
-        conflict=append(),
     ),
     Dataset(
         transaction_history,

@@ -26,7 +26,7 @@ BEGIN
         EXCEPT
         SELECT chain, tx_hash, log_index, block_timestamp FROM old_rows
         ORDER BY chain, tx_hash, log_index;
-    ELSE
+    ELSIF EXISTS (SELECT FROM portfolio.transaction_keys) THEN
         TRUNCATE portfolio.transaction_keys;
     END IF;
     RETURN NULL;

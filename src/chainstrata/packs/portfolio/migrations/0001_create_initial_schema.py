@@ -134,7 +134,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("asset_id", name="assets_pkey"),
         sa.CheckConstraint(
-            "(length(asset_id) BETWEEN 44 AND 107 AND asset_id ~ '^[a-z0-9][a-z0-9_-]*NULL[0-9a-f]*$') OR (length(asset_id) BETWEEN 10 AND 240 AND asset_id ~ '^[a-z0-9][a-z0-9_-]*NULL[0-9a-f]+::[0-9A-Za-z_]+::[0-9A-Za-z_]+$') OR (length(asset_id) BETWEEN 4 AND 169 AND asset_id ~ '^[a-z0-9][a-z0-9_-]*:[1-9A-Za-z][0-9A-Za-z/._-]*$')",
+            "(length(asset_id) BETWEEN 44 AND 107 AND asset_id ~ '^[a-z0-9][a-z0-9_-]*\\:0x[0-9a-f]*$') OR (length(asset_id) BETWEEN 10 AND 240 AND asset_id ~ '^[a-z0-9][a-z0-9_-]*\\:0x[0-9a-f]+::[0-9A-Za-z_]+::[0-9A-Za-z_]+$') OR (length(asset_id) BETWEEN 4 AND 169 AND asset_id ~ '^[a-z0-9][a-z0-9_-]*:[1-9A-Za-z][0-9A-Za-z/._-]*$')",
             name="assets_asset_id_form",
         ),
         sa.CheckConstraint("decimals BETWEEN 0 AND 255", name="assets_decimals_range"),
@@ -448,11 +448,11 @@ def upgrade() -> None:
             "direction",
             sa.SmallInteger(),
             sa.Computed(
-                "CASE WHEN transaction_type IN ('transfer_in', 'swap_in', 'bridge_in', 'withdrawal', 'unstake', 'borrow', 'reward', 'mint') THEN 1 ELSE -1 END",
+                "CASE WHEN transaction_type IN ('transfer_in', 'swap_in', 'bridge_in', 'withdrawal', 'unstake', 'borrow', 'reward', 'mint') THEN 1 WHEN transaction_type = 'liquidation' THEN 0 ELSE -1 END",
                 persisted=True,
             ),
             nullable=False,
-            comment="1 for what came to the wallet, -1 for what left it: direction times amount sums to the balance.",
+            comment="1 for what came to the wallet, -1 for what left it, 0 for what only a position lost: direction times amount sums to the balance.",
         ),
         sa.Column("asset_id", sa.Text(), nullable=False, comment="What moved."),
         sa.Column("protocol_id", sa.Text(), nullable=True, comment="Protocol it moved through; NULL for a plain transfer."),
@@ -808,7 +808,7 @@ BEGIN
         EXCEPT
         SELECT chain, tx_hash, log_index, block_timestamp FROM old_rows
         ORDER BY chain, tx_hash, log_index;
-    ELSE
+    ELSIF EXISTS (SELECT FROM portfolio.transaction_keys) THEN
         TRUNCATE portfolio.transaction_keys;
     END IF;
     RETURN NULL;
@@ -1093,10 +1093,6 @@ CREATE TRIGGER "wallets__stamp" BEFORE UPDATE ON "portfolio"."wallets" FOR EACH 
         },
     )
     op.set_policy(
-        "portfolio.transaction_keys",
-        {"entity": ["chain", "tx_hash"], "table": "portfolio.transaction_keys", "time": "block_timestamp"},
-    )
-    op.set_policy(
         "portfolio.transactions",
         {
             "cache": {"tags": ["user:{user_id}"], "ttl": "5 minutes"},
@@ -1135,7 +1131,6 @@ def downgrade() -> None:
     op.remove_policy("portfolio.wallets")
     op.remove_policy("portfolio.users")
     op.remove_policy("portfolio.transactions")
-    op.remove_policy("portfolio.transaction_keys")
     op.remove_policy("portfolio.snapshots")
     op.remove_policy("portfolio.protocols")
     op.remove_policy("portfolio.holdings")
