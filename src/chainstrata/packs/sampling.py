@@ -5,16 +5,19 @@ Every column is made as a whole; nothing here goes row by row.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute
 
 from chainstrata.errors import UnknownName
 
 T = TypeVar("T")
+pc: Any = pyarrow.compute
 Numbers = npt.NDArray[Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH_ROWS = 200_000
@@ -56,13 +59,50 @@ def constant(value: Any, rows: int, kind: Any = None) -> Any:
 
 def hex_texts(rng: np.random.Generator, rows: int, size: int, prefix: str = "0x") -> Any:
     """Return random values of `size` bytes as hex behind a prefix."""
-    width = len(prefix) + 2 * size
-    digits = np.frombuffer(rng.bytes(rows * size).hex().encode(), dtype="u1").reshape(rows, 2 * size)
+    return _texts_of_width(np.frombuffer(rng.bytes(rows * size).hex().encode(), dtype="u1").reshape(rows, 2 * size), prefix)
+
+
+def spread(keys: Any, size: int) -> Numbers:
+    """Return `size` bytes that follow from each key and look random: equal keys, equal bytes. One row for each key."""
+    seeds = np.asarray(keys).astype("u8")
+    words = []
+    for word in range(-(-size // 8)):
+        mixed = seeds + np.uint64((word + 1) * 0x9E3779B97F4A7C15 % 2**64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ mixed >> np.uint64(shift)) * np.uint64(factor)
+        words.append(mixed ^ mixed >> np.uint64(31))
+    table: Numbers = np.ascontiguousarray(np.stack(words, axis=1)).view("u1")[:, :size]
+    return table
+
+
+def spread_texts(keys: Any, size: int, prefix: str = "0x", *, upper: bool = False) -> Any:
+    """Return what `spread` gives as hex behind a prefix, such as hashes of blocks by their numbers."""
+    raw = spread(keys, size)
+    digits = np.frombuffer(b"0123456789ABCDEF" if upper else b"0123456789abcdef", dtype="u1")
+    nibbles = np.stack([raw >> 4, raw & 15], axis=2).reshape(len(raw), -1)
+    return _texts_of_width(digits[nibbles], prefix)
+
+
+def spread_letters(keys: Any, count: int, letters: str, prefix: str = "") -> Any:
+    """Return what `spread` gives as letters of an alphabet, as addresses and hashes are written that are not hex."""
+    alphabet = np.frombuffer(letters.encode(), dtype="u1")
+    return _texts_of_width(alphabet[spread(keys, count) % len(alphabet)], prefix)
+
+
+def _texts_of_width(characters: Numbers, prefix: str) -> Any:
+    """Return texts of one width from their characters, one row of bytes for each."""
+    rows, width = len(characters), len(prefix) + characters.shape[1]
     text = np.empty((rows, width), dtype="u1")
     text[:, : len(prefix)] = np.frombuffer(prefix.encode(), dtype="u1")
-    text[:, len(prefix) :] = digits
+    text[:, len(prefix) :] = characters
     offsets = np.arange(0, (rows + 1) * width, width, dtype="i8")
     return pa.Array.from_buffers(pa.large_string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(text)]).cast(pa.string())
+
+
+def decimals(units: Any, scale: int, null: Any = None) -> Any:
+    """Return whole numbers of the smallest unit as exact decimals of that scale."""
+    whole = pa.array(np.asarray(units, dtype="i8"), mask=null).cast(pa.decimal128(19, 0))
+    return pc.multiply(whole, pa.scalar(Decimal(1).scaleb(-scale), pa.decimal128(scale + 1, scale)))
 
 
 def uuids(rng: np.random.Generator, rows: int) -> Any:
