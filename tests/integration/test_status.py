@@ -100,17 +100,11 @@ async def test_what_is_wrong_with_the_schema_is_found(database: Database, catalo
     assert not status.healthy
 
 
-class Behind:
-    """A source of versions whose schema is one migration behind."""
-
-    async def schema_versions(self) -> list[SchemaVersion]:
-        return [SchemaVersion("demo", "demo_0001", "demo_0002", pending=1)]
-
-
 async def test_migrations_that_are_not_applied_are_found(database: Database, catalog: Catalog) -> None:
-    status = await monitor.status(database, catalog, versions=Behind())
+    behind = SchemaVersion("demo", "demo_0001", "demo_0002", pending=1)
+    status = await monitor.status(database, catalog, versions=[behind])
     assert [finding.code for finding in status.findings] == ["schema_behind"]
-    assert find_pack(status, "demo").schema == SchemaVersion("demo", "demo_0001", "demo_0002", pending=1)
+    assert find_pack(status, "demo").schema == behind
 
 
 async def test_it_stays_quick_with_many_partitions(database: Database, catalog: Catalog) -> None:

@@ -11,7 +11,7 @@ from chainstrata.engines.postgres import Database, Target
 from chainstrata.errors import UsageError
 from chainstrata.monitor import Finding, Severity
 from chainstrata.node import Platform
-from chainstrata.node.watch import INSPECTIONS, Inspection, Watch, inspect
+from chainstrata.node.watch import Inspection, Watch, inspect_partitions
 from tests.fixtures.demo import create_demo, demo_catalog
 
 
@@ -24,12 +24,12 @@ async def platform(database: Database, conninfo: str) -> Platform:
 
 
 async def test_missing_partitions_are_found_until_they_are_made(platform: Platform) -> None:
-    found = await inspect(platform)
+    found = await inspect_partitions(platform)
     assert {(finding.severity, finding.code, finding.object) for finding in found} >= {
         (Severity.ERROR, "partitions_few_ahead", "demo.prices")
     }
     await partitions.apply(platform.database, platform.catalog)
-    assert await inspect(platform) == []
+    assert await inspect_partitions(platform) == []
 
 
 async def test_the_watch_keeps_findings_fresh_for_the_status(platform: Platform) -> None:
@@ -43,7 +43,7 @@ async def test_the_watch_keeps_findings_fresh_for_the_status(platform: Platform)
             stop.set()
         return [Finding(Severity.WARNING, "looked", "demo", f"look {looks}")]
 
-    inspections = [Inspection("demo", timedelta(0), look), *INSPECTIONS]
+    inspections = [Inspection("demo", timedelta(0), look), Inspection("partitions", timedelta(minutes=1), inspect_partitions)]
     async with asyncio.timeout(20):
         await Watch(platform, inspections).run(stop)
     assert "look 3" in [finding.message for finding in platform.findings]

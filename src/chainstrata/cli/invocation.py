@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainstrata.cli.output import Output
-from chainstrata.config import REGISTRY, Config, load_config
+from chainstrata.config import LOG_LEVEL, REGISTRY, Config, load_config
 from chainstrata.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,20 @@ def settings() -> Config:
     invocation = INVOCATION.get()
     if invocation.config is None:
         invocation.config = load_config(invocation.flags, file=invocation.file)
+        _log(invocation.config)
     return invocation.config
+
+
+def _log(config: Config) -> None:
+    """Keep the library's log to itself: what a command has to say is its answer. With log.level=debug it goes to stderr."""
+    import logging
+
+    logger = logging.getLogger("chainstrata")
+    if config[LOG_LEVEL] == "debug":
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.DEBUG)
+    elif not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 def open_platform() -> "AbstractAsyncContextManager[Platform]":

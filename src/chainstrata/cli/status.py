@@ -34,10 +34,10 @@ async def show_status() -> int:
     if status is None:
         if node is None and not config[POSTGRES_URL]:
             raise NodeDown(config.home)
-        from chainstrata.node.watch import inspect
+        from chainstrata.node.watch import Watch
 
         async with open_platform() as platform:
-            platform.findings = tuple(await inspect(platform))
+            await Watch(platform).look()
             status = to_plain(await platform.status())
     output().show(status, lambda: _render(status))
     return 0 if status["healthy"] else _NOT_HEALTHY

@@ -14,7 +14,7 @@ from chainstrata.monitor.model import (
     Status,
 )
 from chainstrata.monitor.planner import Sizes
-from chainstrata.monitor.runner import Health, Versions, health, status
+from chainstrata.monitor.runner import Health, health, status
 
 __all__ = [
     "DatasetStatus",
@@ -30,7 +30,6 @@ __all__ = [
     "Severity",
     "Sizes",
     "Status",
-    "Versions",
     "health",
     "status",
 ]

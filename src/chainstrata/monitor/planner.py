@@ -181,9 +181,9 @@ def _sum_up(listed: Listed, trees: Trees, counts: Mapping[tuple[str, str], int])
     )
 
 
-def sum_packs(catalog: Catalog, datasets: Sequence[DatasetStatus], versions: Sequence[SchemaVersion] | None) -> list[PackStatus]:
+def sum_packs(catalog: Catalog, datasets: Sequence[DatasetStatus], versions: Sequence[SchemaVersion]) -> list[PackStatus]:
     """Return every pack with its datasets summed and its schema version, where known."""
-    known = {version.pack: version for version in versions or ()}
+    known = {version.pack: version for version in versions}
     return [
         PackStatus(
             pack.name,

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from psycopg.rows import class_row, tuple_row
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
-from chainstrata.errors import ChainStrataError, EngineError
+from chainstrata.errors import EngineError
 from chainstrata.model import Catalog
 from chainstrata.monitor.model import DatasetStatus, EngineStatus, Finding, NodeStatus, SchemaVersion, Severity, Status
 from chainstrata.monitor.planner import (
@@ -33,14 +33,6 @@ from chainstrata.monitor.statements import count_rows
 _QUERIES: Final = load_queries("chainstrata.monitor")
 POSTGRES: Final = "postgres"
 MEASURED_AT_ONCE: Final = 500
-
-
-class Versions(Protocol):
-    """Knows which revision of each pack's schema is applied."""
-
-    async def schema_versions(self) -> Sequence[SchemaVersion]:
-        """Return a version for every pack. Changes nothing."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +60,26 @@ async def status(
     catalog: Catalog,
     *,
     kind: str = "url",
-    versions: Versions | None = None,
+    versions: Sequence[SchemaVersion] = (),
     node: NodeStatus | None = None,
     sizes: Sizes | None = None,
     findings: Sequence[Finding] = (),
 ) -> Status:
     """Look at everything. Does not raise when PostgreSQL is away: that is a finding.
 
-    `kind` says where the server comes from, `findings` what is known to be wrong already. A caller that looks again and
-    again keeps `sizes`: without it, or the first time, no more than `MEASURED_AT_ONCE` tables are measured and the rest
-    estimated, so that a look never takes long.
+    `kind` says where the server comes from, `versions` how far the schema is, `findings` what is known to be wrong already.
+    A caller that looks again and again keeps `sizes`: without it, or the first time, no more than `MEASURED_AT_ONCE` tables
+    are measured and the rest estimated, so that a look never takes long.
     """
     began = perf_counter()
     now = datetime.now(UTC)
     try:
-        engine, datasets, found, known = await _look(database, catalog, kind, versions, sizes or Sizes())
+        engine, datasets, found = await _look(database, catalog, kind, versions, sizes or Sizes())
     except EngineError as error:
         engine = EngineStatus(POSTGRES, kind, "away", detail=error.message)
         finding = Finding(Severity.ERROR, "engine_away", POSTGRES, error.message, error.hint)
         return Status(healthy=False, at=now, took_seconds=perf_counter() - began, engines=(engine,), findings=(finding,), node=node)
-    packs = sum_packs(catalog, datasets, known)
+    packs = sum_packs(catalog, datasets, versions)
     # Errors first. The same may have been found twice, then and now.
     all_findings = sorted(dict.fromkeys([*found, *findings]), key=lambda finding: finding.severity is not Severity.ERROR)
     healthy = not any(finding.severity is Severity.ERROR for finding in all_findings)
@@ -95,8 +87,8 @@ async def status(
 
 
 async def _look(
-    database: Database, catalog: Catalog, kind: str, versions: Versions | None, sizes: Sizes
-) -> tuple[EngineStatus, list[DatasetStatus], list[Finding], Sequence[SchemaVersion] | None]:
+    database: Database, catalog: Catalog, kind: str, versions: Sequence[SchemaVersion], sizes: Sizes
+) -> tuple[EngineStatus, list[DatasetStatus], list[Finding]]:
     declared = list(list_declared(catalog))
     schemas = {"schemas": [pack.name for pack in catalog.packs]}
     async with database.connection() as connection:
@@ -109,19 +101,10 @@ async def _look(
         unproven = await connection.fetch_all(_QUERIES["list_unproven_constraints"], schemas, row_factory=tuple_row)
         worn = await connection.fetch_all(_QUERIES["list_worn_sequences"], schemas, row_factory=tuple_row)
     datasets = sum_up(declared, trees, counts)
-    findings: list[Finding] = []
-    known: Sequence[SchemaVersion] | None = None
-    if versions is not None:
-        try:
-            known = await versions.schema_versions()
-        except EngineError:
-            raise
-        except ChainStrataError as error:
-            findings.append(Finding(Severity.ERROR, error.code, "schema", error.message, error.hint))
-    findings += judge_schema(datasets, trees, known or ())
+    findings = list(judge_schema(datasets, trees, versions))
     findings += judge_objects((row[:3] for row in broken), (row[:3] for row in unproven))
     findings += judge_wear(worn, server.oldest_xid_age)
-    return _describe(server, kind), datasets, findings, known
+    return _describe(server, kind), datasets, findings
 
 
 def _describe(server: Any, kind: str) -> EngineStatus:

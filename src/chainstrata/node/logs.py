@@ -1,4 +1,4 @@
-"""Where the node's log goes: a file in its home, warnings to stderr as well."""
+"""Where the log goes: the node's to a file in its home, and what matters to stderr as well; a command's nowhere unless asked for."""
 
 import logging
 import logging.handlers
@@ -31,28 +31,26 @@ class _Formatter(logging.Formatter):
 
 @contextmanager
 def logging_to(directory: Path, level: str) -> Iterator[Path]:
-    """Log to `node.log` in the directory until the block ends; warnings go to stderr too."""
+    """Log to `node.log` in the directory until the block ends. Warnings go to stderr too; to a person's terminal errors alone."""
     path = directory / "node.log"
     file = logging.handlers.RotatingFileHandler(path, maxBytes=_BYTES, backupCount=_KEPT, encoding="utf-8")
     path.chmod(0o600)
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setLevel(logging.WARNING)
-    ours = logging.getLogger("chainstrata")
-    loggers = [ours, *map(logging.getLogger, _OTHERS)]
-    before = [(logger, logger.level, logger.propagate) for logger in loggers]
+    terminal.setLevel(logging.DEBUG if level == "debug" else logging.ERROR if sys.stderr.isatty() else logging.WARNING)
     for handler in (file, terminal):
         handler.setFormatter(_Formatter(traces=handler is file))
-        for logger in loggers:
-            logger.addHandler(handler)
+    ours = logging.getLogger("chainstrata")
+    loggers = [ours, *map(logging.getLogger, _OTHERS)]
+    before = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
     for logger in loggers:
+        logger.handlers[:] = [file, terminal]
         logger.setLevel(level.upper() if logger is ours else logging.WARNING)
         logger.propagate = False
     try:
         yield path
     finally:
-        for logger, old, propagate in before:
-            logger.removeHandler(file)
-            logger.removeHandler(terminal)
+        for logger, old, propagate, handlers in before:
+            logger.handlers[:] = handlers
             logger.setLevel(old)
             logger.propagate = propagate
         file.close()

@@ -5,6 +5,7 @@ lock of the home is held throughout, so a second node on it is refused; the kern
 """
 
 import asyncio
+import logging
 import os
 import platform as machine
 import signal
@@ -22,6 +23,7 @@ from chainstrata.engines.postgres.errors import CannotConnect
 from chainstrata.engines.postgres.home import prepare_home
 from chainstrata.engines.postgres.processes import read_process
 from chainstrata.errors import ChainStrataError
+from chainstrata.migrate import Progress
 from chainstrata.node.http import Application, HttpService, address_of, bind
 from chainstrata.node.logs import logging_to
 from chainstrata.node.platform import Platform
@@ -32,6 +34,7 @@ from chainstrata.node.supervisor import Service, Supervisor
 from chainstrata.node.watch import Watch
 from chainstrata.packs import load_catalog
 
+LOGGER: Final = logging.getLogger("chainstrata.node")
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 Web = Callable[[Platform, Callable[[], monitor.NodeStatus]], Application]
@@ -101,8 +104,11 @@ class Node:
             platform = await self._open_platform(stack, lock)
             await self._bring_up_to_date(platform)
             address = await self._serve(stack, platform, web)
-            self._reporter.ready(address, monotonic() - self._began)
+            seconds = monotonic() - self._began
+            LOGGER.info("node %s is up at %s after %.2f s, process %d", __version__, address, seconds, os.getpid())
+            self._reporter.ready(address, seconds)
             await self._stop.wait()
+            LOGGER.info("node stops")
 
     async def _open_platform(self, stack: AsyncExitStack, lock: HomeLock) -> Platform:
         with reported(self._reporter, "settings") as detail:
@@ -135,11 +141,24 @@ class Node:
         self._stop.set()
 
     async def _bring_up_to_date(self, platform: Platform) -> None:
-        """Make partitions ahead."""
+        """Apply migrations, and make partitions ahead."""
+        with reported(self._reporter, "migrate") as detail:
+            detail.text = await platform.migrate_up(self._watch_migration)
         with reported(self._reporter, "partitions") as detail:
             detail.text = await platform.make_partitions()
 
+    def _watch_migration(self, progress: Progress) -> None:
+        if progress.kind in ("wait", "retry"):
+            LOGGER.warning("migrate: %s", progress.text)
+        elif progress.kind == "done":
+            LOGGER.info("migrate: %s took %.3f s", progress.text, progress.seconds or 0.0)
+        self._reporter.begin(f"migrate {progress.text}")
+
     async def _serve(self, stack: AsyncExitStack, platform: Platform, web: "asyncio.Task[Web]") -> str:
+        with reported(self._reporter, "look") as detail:
+            watch = Watch(platform)
+            findings = await watch.look()
+            detail.text = "; ".join(f"{one.severity}: {one.object}: {one.message}" for one in findings) or "nothing wrong"
         with reported(self._reporter, "services") as detail:
             listener = bind(self.config[NODE_HOST], self.config[NODE_PORT])
             stack.callback(listener.close)
@@ -148,7 +167,7 @@ class Node:
                 HttpService((await web)(platform, self.status), listener),
                 RollupService(platform.rollups, every=self.config[ROLLUPS_EVERY]),
                 Schedule(self._jobs(platform)),
-                Watch(platform),
+                watch,
             ]
             grace = self.config[NODE_STOP_TIMEOUT].total_seconds()
             self._supervisor = await stack.enter_async_context(Supervisor(services, grace=grace))

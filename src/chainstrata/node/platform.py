@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from chainstrata import monitor, partitions
+from chainstrata import migrate, monitor, partitions
 from chainstrata.config import PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
 from chainstrata.ingest import Samples
+from chainstrata.migrate.model import Watch, watch_nothing
 from chainstrata.model import Catalog
 from chainstrata.packs import load_catalog
 from chainstrata.rollups import Rollups
@@ -32,6 +33,8 @@ class Platform:
         self.samples = Samples(database, catalog, self._ensure_partitions, self.rollups)
         self.findings: tuple[monitor.Finding, ...] = ()
         """What longer looks in the background found last; a status includes it."""
+        self.versions: tuple[monitor.SchemaVersion, ...] = ()
+        """How far the schema of each pack is, as the same looks saw it."""
         self._sizes = monitor.Sizes()
         self._ingest: Ingest | None = None
 
@@ -54,7 +57,19 @@ class Platform:
     async def status(self, node: monitor.NodeStatus | None = None) -> monitor.Status:
         """Look at everything: engines, packs, datasets, findings. `node` is the node's own account, where there is one."""
         kind = "url" if self.target.kind == "url" else "embedded"
-        return await monitor.status(self.database, self.catalog, kind=kind, node=node, sizes=self._sizes, findings=self.findings)
+        return await monitor.status(
+            self.database, self.catalog, kind=kind, node=node, sizes=self._sizes, versions=self.versions, findings=self.findings
+        )
+
+    @property
+    def site(self) -> migrate.Site:
+        """What migrations work on."""
+        return migrate.Site(self.target.conninfo, self.catalog, self.config)
+
+    async def migrate_up(self, watch: Watch = watch_nothing) -> str:
+        """Apply all revisions of all packs that are not applied; return a line on what was done."""
+        done = (await migrate.up(self.site, watch=watch)).finished
+        return f"{len(done)} revisions of {len({one.pack for one in done})} packs applied" if done else "all applied"
 
     async def _ensure_partitions(self, rollup: str, lo: datetime, hi: datetime) -> None:
         options = partitions.Options.from_config(self.config)

@@ -6,20 +6,51 @@ from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 
-from chainstrata import partitions
+from chainstrata import migrate, partitions
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
-from chainstrata.monitor import Finding, Severity
+from chainstrata.monitor import Finding, SchemaVersion, Severity
 from chainstrata.node.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One look, and how often it is worth its cost."""
+    """One look, how often it is worth its cost, and how long after the start it may wait."""
 
     name: str
     every: timedelta
     look: Callable[[Platform], Awaitable[Sequence[Finding]]]
+    first: timedelta = timedelta(0)
+
+
+async def inspect_schema(platform: Platform) -> list[Finding]:
+    """See how far the schema of each pack is, and find migrations that were edited, are missing or stopped half way."""
+    state = await migrate.status(platform.site)
+    platform.versions = tuple(SchemaVersion(one.pack, one.current or "", one.head or "", one.pending) for one in state.packs)
+    hint = "`chainstrata migrate status` says more; `chainstrata migrate up` goes on with one that stopped."
+    return [
+        Finding(Severity.ERROR, f"migration_{_what_is_wrong(one)}", one.revision, f"{one.described}{_because(one)}", hint)
+        for one in state.revisions
+        if one.edited or one.interrupted or one.status in (migrate.Status.FAILED, migrate.Status.MISSING)
+    ]
+
+
+def _what_is_wrong(revision: migrate.RevisionStatus) -> str:
+    return "edited" if revision.edited else "stopped" if revision.interrupted else revision.status.value
+
+
+def _because(revision: migrate.RevisionStatus) -> str:
+    return f": {revision.error}" if revision.error else ""
+
+
+async def inspect_drift(platform: Platform) -> list[Finding]:
+    """Compare the schema with the declarations, object by object."""
+    verdict = await migrate.verify(platform.site)
+    hint = "`chainstrata migrate verify` shows both definitions."
+    return [
+        Finding(Severity.WARNING, f"schema_{one.deviation}", one.name, f"{one} (compared with its declaration)", hint)
+        for one in verdict.differences
+    ]
 
 
 async def inspect_partitions(platform: Platform) -> list[Finding]:
@@ -38,12 +69,12 @@ async def inspect_partitions(platform: Platform) -> list[Finding]:
     ]
 
 
-INSPECTIONS: tuple[Inspection, ...] = (Inspection("partitions", timedelta(minutes=1), inspect_partitions),)
-
-
-async def inspect(platform: Platform) -> list[Finding]:
-    """Look once at everything."""
-    return [finding for inspection in INSPECTIONS for finding in await _look(inspection, platform)]
+INSPECTIONS: tuple[Inspection, ...] = (
+    Inspection("schema", timedelta(minutes=1), inspect_schema),
+    Inspection("partitions", timedelta(minutes=1), inspect_partitions),
+    # It builds the declared schema in a database of its own to compare with, so it is rare, and not part of a start.
+    Inspection("drift", timedelta(days=1), inspect_drift, first=timedelta(minutes=5)),
+)
 
 
 async def _look(inspection: Inspection, platform: Platform) -> Sequence[Finding]:
@@ -57,22 +88,27 @@ async def _look(inspection: Inspection, platform: Platform) -> Sequence[Finding]
 
 
 class Watch:
-    """The service that keeps `platform.findings` fresh."""
+    """The service that keeps `platform.findings` and `platform.versions` fresh."""
 
     name = "watch"
 
     def __init__(self, platform: Platform, inspections: Sequence[Inspection] = INSPECTIONS) -> None:
         self._platform = platform
         self._inspections = inspections
+        self._due = {inspection.name: monotonic() + inspection.first.total_seconds() for inspection in inspections}
+        self._found: dict[str, Sequence[Finding]] = {}
+
+    async def look(self) -> tuple[Finding, ...]:
+        """Make the looks that are due, and return what is known to be wrong."""
+        for inspection in self._inspections:
+            if self._due[inspection.name] <= monotonic():
+                self._found[inspection.name] = await _look(inspection, self._platform)
+                self._due[inspection.name] = monotonic() + inspection.every.total_seconds()
+        self._platform.findings = tuple(finding for one in self._inspections for finding in self._found.get(one.name, ()))
+        return self._platform.findings
 
     async def run(self, stop: asyncio.Event) -> None:
-        found: dict[str, Sequence[Finding]] = {}
-        due = {inspection.name: 0.0 for inspection in self._inspections}
         while not stop.is_set():
-            for inspection in self._inspections:
-                if due[inspection.name] <= monotonic():
-                    found[inspection.name] = await _look(inspection, self._platform)
-                    due[inspection.name] = monotonic() + inspection.every.total_seconds()
-            self._platform.findings = tuple(finding for one in self._inspections for finding in found[one.name])
-            if await happened(stop, max(0.0, min(due.values(), default=monotonic() + 60.0) - monotonic())):
+            await self.look()
+            if await happened(stop, max(0.0, min(self._due.values()) - monotonic())):
                 return
