@@ -1,0 +1,251 @@
+"""The node as a user meets it: up, looked at, stopped, up again with its data, killed, refused."""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg
+import pytest
+
+from tests.fixtures.node import COMMAND, NOBODY, clean_environment, run_command, running_node, start_node
+from tests.fixtures.postgres import copy_home, make_home
+from tools.tree import ROOT
+
+
+@pytest.fixture
+def fresh(home: Path) -> Path:
+    """Give a home in a path with spaces, which does not exist yet."""
+    return home.parent / "a path with spaces" / "home"
+
+
+@pytest.fixture(scope="session")
+def settled() -> Iterator[Path]:
+    """Give a home on which a node was up and stopped. Copied, it saves a test the first start."""
+    made = make_home()
+    with running_node(made):
+        pass
+    yield made
+    shutil.rmtree(made.parent, ignore_errors=True)
+
+
+@pytest.fixture
+def place(settled: Path, fresh: Path) -> Path:
+    """Give a home of this test's own, in a path with spaces, on which a node was up before."""
+    return copy_home(settled, fresh)
+
+
+def connect(home: Path) -> psycopg.Connection[tuple[object, ...]]:
+    """Connect to the node's server from outside, as its files say."""
+    record = json.loads((home / "node.json").read_text())
+    password = (home / "secrets/postgres_password").read_text().strip()
+    return psycopg.connect(
+        host="127.0.0.1", port=record["ports"]["postgres"], user="chainstrata", password=password, dbname="chainstrata", autocommit=True
+    )
+
+
+@contextlib.contextmanager
+def listening(port: int) -> Iterator[None]:
+    """Have somebody else on a port, or leave whoever is there already."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
+def test_up_status_stop_and_up_again_with_its_data(fresh: Path) -> None:
+    with listening(5432), running_node(fresh) as node:
+        assert list(node.steps)[:2] == ["program", "settings"]
+        assert node.get("/health")[0] == 200
+        assert node.get("/health")[1]["status"] == "ok"
+        status = node.get("/api/v1/status")[1]
+        assert status["healthy"], status["findings"]
+        assert {service["state"] for service in status["node"]["services"]} == {"running"}
+        shown = run_command(fresh, "status", "--json")
+        assert shown.returncode == 0, shown.stderr
+        assert json.loads(shown.stdout)["node"]["pid"] == node.process.pid
+        with connect(fresh) as connection:
+            connection.execute("CREATE TABLE kept (n int)")
+            connection.execute("INSERT INTO kept VALUES (42)")
+        record = json.loads((fresh / "node.json").read_text())
+        assert record["pid"] == node.process.pid
+        assert record["versions"].keys() >= {"chainstrata", "python", "postgres"}
+    assert not (fresh / "node.json").exists()
+    with running_node(fresh) as node:
+        assert "initdb" not in node.steps
+        with connect(fresh) as connection:
+            assert connection.execute("SELECT n FROM kept").fetchall() == [(42,)]
+
+
+def test_a_node_started_again_is_up_in_under_3_seconds(place: Path) -> None:
+    tries = []
+    for _ in range(4):
+        node = start_node(place)
+        try:
+            tries.append(node.wait_ready())
+        finally:
+            node.stop()
+        if tries[-1] < 3:
+            break
+    # The best of a few: what the node takes, not what else the machine had to do.
+    assert min(tries) < 3, tries
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "term", "terminal closed"])
+def test_it_stops_cleanly_and_leaves_nothing_running(place: Path, number: signal.Signals) -> None:
+    with running_node(place) as node:
+        server = int(next(place.glob("postgres/*/postmaster.pid")).read_text().split()[0]) if (place / "postgres").exists() else 0
+        assert node.stop(number) == 0
+    said = "".join(node.lines)
+    assert '"event": "stopping"' in said
+    assert "Traceback" not in said
+    assert not server or not Path(f"/proc/{server}").exists()
+
+
+def test_a_stop_while_it_starts_is_clean_too(place: Path) -> None:
+    node = start_node(place)
+    assert node.process.stdout is not None
+    for line in node.process.stdout:
+        if "settings" in line:
+            break
+    assert node.stop() == 0
+    assert "Traceback" not in "".join(node.lines)
+    with running_node(place):
+        pass
+
+
+def test_killed_under_load_it_recovers_with_every_acknowledged_row(place: Path) -> None:
+    acknowledged = []
+    with running_node(place) as node, connect(place) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+        with contextlib.suppress(psycopg.OperationalError):
+            for number in itertools.count():
+                connection.execute("INSERT INTO kept VALUES (%s)", (number,))
+                acknowledged.append(number)
+                if number == 200:
+                    node.process.kill()
+        node.process.wait()
+    with running_node(place), connect(place) as connection:
+        found = {row[0] for row in connection.execute("SELECT n FROM kept")}
+    assert set(acknowledged) <= found
+    assert len(found) <= len(acknowledged) + 1
+
+
+@pytest.mark.parametrize(
+    "step", ["initdb", "postgres", *(pytest.param(step, marks=pytest.mark.long) for step in ("settings", "migrate", "ready"))]
+)
+def test_killed_during_its_first_start_the_next_one_succeeds(fresh: Path, step: str) -> None:
+    node = start_node(fresh)
+    assert node.process.stdout is not None
+    for line in node.process.stdout:
+        if f'"{step}"' in line:
+            break
+    node.end()
+    with running_node(fresh) as node:
+        assert node.get("/health")[0] == 200
+
+
+def test_a_second_node_on_the_same_home_is_refused(place: Path) -> None:
+    with running_node(place) as first:
+        second = run_command(place, "up")
+        assert second.returncode == 1
+        assert f"is in use by process {first.process.pid}" in second.stderr
+        assert second.stderr.splitlines()[1].startswith("hint:  ")
+        assert first.get("/health")[0] == 200
+
+
+def test_two_nodes_on_two_homes_share_the_machine(place: Path) -> None:
+    with running_node(place) as first, running_node(place.with_name("other")) as second:
+        assert first.address != second.address
+        assert first.get("/health")[0] == second.get("/health")[0] == 200
+
+
+def test_a_wanted_port_that_is_taken_is_a_clear_error(place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused = run_command(place, "up", "--node-port", str(port))
+    assert refused.returncode == 1
+    assert f"error: port {port} of 127.0.0.1 is in use by process {os.getpid()}" in refused.stderr
+    assert "hint:  Set node.port" in refused.stderr
+
+
+def test_production_starts_nothing_in_place_of_an_engine(fresh: Path) -> None:
+    refused = run_command(fresh, "up", "--mode", "production")
+    assert refused.returncode == 1
+    assert "error: no PostgreSQL is configured" in refused.stderr
+    assert "postgres.url" in refused.stderr
+    assert not (fresh / "postgres").exists()
+
+
+def test_production_runs_on_a_server_by_url(fresh: Path, conninfo: str) -> None:
+    with running_node(fresh, "--mode", "production", "--postgres-url", conninfo, "--pool-reserved", "1") as node:
+        engine = node.get("/api/v1/status")[1]["engines"][0]
+        assert (engine["kind"], engine["state"]) == ("url", "running")
+        assert not (fresh / "postgres").exists()
+
+
+def test_status_without_a_node_says_so(fresh: Path) -> None:
+    shown = run_command(fresh, "status")
+    assert shown.returncode == 1
+    assert "error: no node runs on " in shown.stderr
+    assert "chainstrata up" in shown.stderr
+
+
+def test_people_get_a_line_for_each_step_and_its_time(place: Path) -> None:
+    command = [*COMMAND, "up", "--home", str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(), cwd="/") as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.startswith("ready"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 0
+    assert all(line.endswith(" s)") for line in lines[:-1])
+    assert lines[-1].endswith(tuple(f":{port}" for port in range(8640, 8740)))
+    assert "stopping" in rest
+
+
+def test_a_terminal_that_is_gone_does_not_end_it(place: Path) -> None:
+    node = start_node(place)
+    node.wait_ready()
+    assert node.process.stdout is not None
+    node.process.stdout.close()
+    assert node.get("/health")[0] == 200
+    node.process.send_signal(signal.SIGINT)
+    assert node.process.wait(60) == 0
+
+
+def test_an_ordinary_user_runs_it(home: Path, absent: Callable[[str], NoReturn]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("this is how the whole suite runs")
+    python = next((path for path in (sys.executable, "/usr/bin/python3") if _reachable(path)), None)
+    if python is None:
+        absent("no Python that an ordinary user can run")
+    owned = home.parent / "owned"
+    owned.mkdir()
+    shutil.chown(owned, NOBODY, NOBODY)
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    environment = {"PYTHONPATH": ":".join([str(ROOT / "src"), *packages]), "PATH": "/usr/bin:/bin", "HOME": str(owned)}
+    options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    with running_node(owned / "home", command=[python, "-m", "chainstrata"], environment=environment, **options) as node:
+        assert node.get("/health")[0] == 200
+        assert (owned / "home/postgres").stat().st_uid == NOBODY
+
+
+def _reachable(python: str) -> bool:
+    try:
+        done = subprocess.run([python, "-c", "import ssl"], user=NOBODY, group=NOBODY, extra_groups=[], check=False)
+    except OSError:
+        return False
+    return done.returncode == 0
