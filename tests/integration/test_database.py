@@ -78,6 +78,7 @@ async def test_a_single_read_is_one_statement_without_a_transaction(database: Da
     assert statements.sent == ["SELECT 1"]
 
 
+@pytest.mark.conforms("S0-42")
 async def test_rows_come_as_asked(coins: Database) -> None:
     assert await coins.fetch_one("SELECT id FROM coin WHERE id = 1", row_factory=dict_row) == {"id": 1}
     assert await coins.fetch_all("SELECT id FROM coin WHERE id < 3 ORDER BY id", row_factory=dict_row) == [{"id": 1}, {"id": 2}]
@@ -85,10 +86,12 @@ async def test_rows_come_as_asked(coins: Database) -> None:
     assert await coins.fetch_value("SELECT id FROM coin WHERE id = 99") is None
 
 
+@pytest.mark.conforms("S0-42")
 async def test_execute_counts_rows(coins: Database) -> None:
     assert await coins.execute("UPDATE coin SET name = 'x' WHERE id <= %s", (4,)) == 4
 
 
+@pytest.mark.conforms("S0-42")
 async def test_a_transaction_is_whole_or_not_at_all(coins: Database) -> None:
     async def delete_then_fail() -> None:
         async with coins.transaction() as connection:
@@ -156,6 +159,7 @@ async def increment(connection: Connection, barrier: asyncio.Barrier, tries: lis
     return value + 1
 
 
+@pytest.mark.conforms("S0-42")
 async def test_run_repeats_what_met_another_transaction(database: Database) -> None:
     await database.execute("CREATE TABLE counter (id int)")
     await database.execute("INSERT INTO counter VALUES (0)")

@@ -164,7 +164,18 @@ async def test_idle_connections_are_checked_and_replaced_unasked(conninfo: str, 
             return len(now) == 2 and not now & before
 
         await until(whole)
-        assert db.stats().queries == 0
+        stats = db.stats()
+        assert (stats.queries, stats.connections_lost) == (0, 2)
+
+
+@pytest.mark.conforms("S2-40")
+async def test_a_check_opens_no_more_connections(conninfo: str) -> None:
+    async with pool_of(conninfo, check_every=0.05) as db:
+        for _ in range(10):
+            await db.refresh()
+            await asyncio.gather(*(db.fetch_value("SELECT 1") for _ in range(2)))
+        stats = db.stats()
+        assert (stats.size, stats.connections_opened, stats.connections_lost) == (2, 2, 0)
 
 
 @pytest.mark.conforms("S2-44")

@@ -210,7 +210,7 @@ class ConnectionPool:
     async def refresh(self) -> None:
         """Look at every idle connection now and replace the dead ones, as after a restart of the server."""
         await self._hand_back()
-        await self._pool.check()
+        await self._check_idle()
 
     def _is_due(self, driver: Driver) -> bool:
         """Whether the driver's pool should see this connection again."""
@@ -221,13 +221,29 @@ class ConnectionPool:
         while self._at_hand:
             await self._put(self._at_hand.pop())
 
+    async def _check_idle(self) -> None:
+        """Ask every idle connection, one after the other, whether its server is there.
+
+        Not by the driver pool's `check()`: that takes all of them out at once, finds the pool empty, and opens one more each time.
+        """
+        for _ in range(self._pool.get_stats().get("pool_available", 0)):
+            if self._closing.is_set() or not self._pool.get_stats().get("pool_available", 0):
+                return
+            try:
+                driver = await self._pool.getconn()
+            except psycopg.Error as error:
+                LOGGER.debug("pool %s cannot be checked: %s", self.name, error)
+                return
+            if await self._is_usable(driver, ask=True):
+                await self._put(driver)
+
     async def _put(self, driver: Driver) -> None:
         self._taken.pop(driver, None)
         await self._pool.putconn(driver)
 
-    async def _is_usable(self, driver: Driver) -> bool:
+    async def _is_usable(self, driver: Driver, *, ask: bool = False) -> bool:
         """Whether it may be given out; if not, it is gone, also when the caller gives up meanwhile."""
-        usable = _quiet(driver)
+        usable = not ask and _quiet(driver)
         if not usable:
             try:
                 usable = await _answers(driver)
@@ -265,7 +281,7 @@ class ConnectionPool:
         while not await happened(self._closing, self._keep_at_hand):
             await self._hand_back()
             if perf_counter() - checked >= self.options.check_every:
-                await self._pool.check()
+                await self._check_idle()
                 checked = perf_counter()
 
     def _connection_class(self) -> type[Driver]:
