@@ -42,5 +42,6 @@ def test_every_pack_that_is_announced_loads(name: str, value: str) -> None:
 
 
 def test_every_pack_that_is_there_is_announced() -> None:
-    folders = {path.parts[3] for path in list_files() if path.parts[:3] == ("src", "chainstrata", "packs") and len(path.parts) > 4}
+    packs = Path("src", "chainstrata", "packs")
+    folders = {path.parts[3] for path in list_files() if path.parent.parent == packs and path.name == "tables.py"}
     assert folders == PROJECT["entry-points"]["chainstrata.packs"].keys()

@@ -9,14 +9,13 @@ from chainstrata import migrate, monitor, partitions
 from chainstrata.config import PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
-from chainstrata.ingest import Samples
 from chainstrata.migrate.model import Watch, watch_nothing
 from chainstrata.model import Catalog
 from chainstrata.packs import load_catalog
 from chainstrata.rollups import Rollups
 
 if TYPE_CHECKING:
-    from chainstrata.ingest import Answer, Ingest
+    from chainstrata.ingest import Answer, Ingest, Samples
 
 __all__ = ["Platform", "Step", "connect"]
 
@@ -30,7 +29,6 @@ class Platform:
         self.database = database
         self.target = target
         self.rollups = Rollups(database, catalog, self._ensure_partitions)
-        self.samples = Samples(database, catalog, self._ensure_partitions, self.rollups)
         self.findings: tuple[monitor.Finding, ...] = ()
         """What longer looks in the background found last; a status includes it."""
         self.versions: tuple[monitor.SchemaVersion, ...] = ()
@@ -49,6 +47,13 @@ class Platform:
 
             self._ingest = Ingest(self.database, self.catalog, self.rollups)
         return await self._ingest.ingest(dataset, source, **options)
+
+    @property
+    def samples(self) -> "Samples":
+        """Sample data: `platform.samples.load("prices", "small")`."""
+        from chainstrata.ingest import Samples
+
+        return Samples(self.database, self.catalog, self._ensure_partitions, self.rollups)
 
     async def health(self) -> monitor.Health:
         """Say cheaply whether the platform can do its work."""
