@@ -214,6 +214,6 @@ BENCHMARK = Benchmark(
     better="lower",
     reference="full",
     prepare=prepare,
-    rounds=5,
+    rounds=3,
     quick_rounds=1,
 )
