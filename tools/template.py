@@ -27,13 +27,13 @@ class Installed:
     project: Path
     site: Path
 
-    def run(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """Run a Python module in the project's directory, with the pack installed."""
+    def run(self, *arguments: str, url: str = "", timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run a Python module in the project's directory, with the pack installed, on the PostgreSQL of `url` or an embedded one."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CHAINSTRATA_", "PYTEST_", "PG"))}
         return subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=self.project,
-            env=kept | {"PYTHONPATH": str(self.site)},
+            env=kept | {"PYTHONPATH": str(self.site)} | ({"CHAINSTRATA_POSTGRES_URL": url} if url else {}),
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from chainstrata import migrate
 from chainstrata.config import load_config
 from chainstrata.node import Platform, connect
 
@@ -26,7 +25,7 @@ async def fresh_platform(*packs: str, settings: Mapping[str, Any] | None = None)
     flags = {"home": place / "home", "packs": list(packs), "postgres.memory_mb": 256, **(settings or {})}
     try:
         async with connect(load_config(flags, environment={}, directory=place)) as platform:
-            await migrate.up(migrate.Site(platform.target.conninfo, platform.catalog, platform.config))
+            await platform.migrate_up()
             await platform.make_partitions()
             yield platform
     finally:

@@ -1,6 +1,7 @@
 """A pack that `pack new` writes is a project that installs, migrates, is what it declares, and passes its own test."""
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chainstrata.packs.new import write_pack
+from tests.fixtures.postgres import NewDatabase
 from tools.template import Installed, install
 
 NAME = "my_chain"
@@ -36,16 +38,21 @@ def test_it_is_found_beside_the_packs_that_come_along(installed: Installed) -> N
     ]
 
 
-def test_it_migrates_to_exactly_what_it_declares_and_takes_its_sample(installed: Installed) -> None:
-    for command in (("migrate", "up"), ("migrate", "verify")):
-        done = installed.run("chainstrata", *command)
+async def test_it_migrates_to_exactly_what_it_declares_and_takes_its_sample(installed: Installed, new_database: NewDatabase) -> None:
+    url = await new_database()
+
+    def run(*arguments: str) -> str:
+        done = installed.run("chainstrata", *arguments, url=url)
         assert done.returncode == 0, done.stdout + done.stderr
-    made = installed.run("chainstrata", "migrate", "make", NAME, "--migrate-directory", str(installed.site / "made"), "--json")
-    assert made.returncode == 0, made.stderr
-    assert json.loads(made.stdout)["files"] == [], "run `python -m tools.template`"
-    loaded = installed.run("chainstrata", "sample", "load", NAME, "--json")
-    assert loaded.returncode == 0, loaded.stderr
-    assert json.loads(loaded.stdout)[0]["rows"] == 4020
+        return done.stdout
+
+    run("migrate", "up")
+    run("migrate", "verify")
+    made = run("migrate", "make", NAME, "--migrate-directory", str(installed.site / "made"), "--json")
+    assert json.loads(made)["files"] == [], "run `python -m tools.template`"
+    assert json.loads(run("sample", "load", NAME, "--json"))[0]["rows"] == 4020
+    assert re.search(rf"{NAME} +small +1 +.* 4\u2009020", run("sample", "list"))
+    assert run("sample", "clear", NAME, "--yes") == f"{NAME} is empty\n"
 
 
 def test_its_own_test_passes(installed: Installed) -> None:
