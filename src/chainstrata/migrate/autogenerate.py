@@ -95,6 +95,8 @@ class _Direction:
         """Return the functions, views and triggers that have to go for a moment, because of their own change or another's."""
         functions = {key for key, change in self.changes.items() if _is_other_function(change)}
         reshaped = {Key(Kind.TABLE, name) for name, table in self.tables.items() if table.reshaped}
+        # A function with a body of parsed SQL holds on to every column it names.
+        functions |= closure(reshaped, self.before.needs, Kind.FUNCTION)
         views = {key for key, change in self.changes.items() if key.kind is Kind.VIEW and _is_other_view(change)}
         triggers = {key for key, change in self.changes.items() if key.kind is Kind.TRIGGER and change.before and change.after}
         views |= closure(functions | reshaped | views, self.before.needs, Kind.VIEW)

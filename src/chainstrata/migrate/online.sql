@@ -142,6 +142,13 @@ trigger AS (
     FROM pg_trigger AS t
     WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.oid IN (SELECT objid FROM needing WHERE classid = 'pg_trigger'::regclass)
 ),
+routine AS (
+    SELECT p.oid, CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS word,
+           format('%%I.%%I(%%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS signature,
+           obj_description(p.oid, 'pg_proc') AS comment
+    FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE p.oid IN (SELECT objid FROM needing WHERE classid = 'pg_proc'::regclass)
+),
 default_value AS (
     SELECT typed.attrelid, typed.attname, pg_get_expr(d.adbin, d.adrelid) AS expression
     FROM typed JOIN pg_attrdef AS d ON d.adrelid = typed.attrelid AND d.adnum = typed.attnum
@@ -150,6 +157,7 @@ default_value AS (
 step (place, part, statement) AS (
     SELECT 10, -depth, format('DROP %%s %%s', word, name) FROM view
     UNION ALL SELECT 20, 0, format('DROP TRIGGER %%I ON %%s', tgname, tgrelid::regclass) FROM trigger
+    UNION ALL SELECT 25, 0, format('DROP %%s %%s', word, signature) FROM routine
     UNION ALL SELECT 30, 0, format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname) FROM rule
     UNION ALL SELECT 40, 0, format('DROP INDEX %%s', name) FROM index WHERE indrelid NOT IN (SELECT oid FROM view)
     UNION ALL SELECT 50, 0, format('ALTER TABLE %%s DROP COLUMN %%I', attrelid::regclass, attname) FROM computed
@@ -175,6 +183,8 @@ step (place, part, statement) AS (
     UNION ALL SELECT 140, 0, pg_get_triggerdef(oid) FROM trigger
     UNION ALL SELECT 145, 0, format('COMMENT ON TRIGGER %%I ON %%s IS %%L', tgname, tgrelid::regclass, comment)
         FROM trigger WHERE comment IS NOT NULL
+    UNION ALL SELECT 147, 0, pg_get_functiondef(oid) FROM routine
+    UNION ALL SELECT 148, 0, format('COMMENT ON %%s %%s IS %%L', word, signature, comment) FROM routine WHERE comment IS NOT NULL
     UNION ALL SELECT 150, depth, format('CREATE %%s %%s%%s AS %%s', word, name, options, rtrim(pg_get_viewdef(oid), ';')) FROM view
     UNION ALL SELECT 155, 0, format('COMMENT ON %%s %%s IS %%L', word, name, comment) FROM view WHERE comment IS NOT NULL
     UNION ALL SELECT 160, 0, pg_get_indexdef(oid) FROM index WHERE indrelid IN (SELECT oid FROM view)

@@ -245,7 +245,12 @@ class Operations(AlembicOperations):
         What an interrupted try left behind is dropped and built again; in the end the index is valid or this fails.
         """
         operation = alembic_ops.CreateIndexOp(index_name, table_name, columns, schema=schema, unique=unique, **kw)
-        compiled = str(sa.schema.CreateIndex(operation.to_index(self.migration_context)).compile(dialect=DIALECT))
+        made = operation.to_index(self.migration_context)
+        for column in kw.get("postgresql_include") or ():
+            # Alembic knows the table only by the columns the index is on.
+            if made.table is not None and column not in made.table.c:
+                made.table.append_column(sa.Column(column, sa.types.NULLTYPE))
+        compiled = str(sa.schema.CreateIndex(made).compile(dialect=DIALECT))
         table = f"{schema}.{table_name}"
         tail = compiled.partition(compose(" ON {} ", name(table)))[2]
         self.invoke(CreateIndexConcurrently(IndexShape(index_name, table, tail, unique, comment)))
