@@ -25,6 +25,7 @@ STATUS: Final[dict[str, Any]] = {
             "doc": "Validators of a proof-of-stake chain.",
             "datasets": 9,
             "rows": 1200000,
+            "rows_exact": False,
             "size_bytes": 183500800,
             "schema": {"pack": "validators", "applied": "validators_0001", "newest": "validators_0001", "pending": 0},
         }

@@ -101,7 +101,16 @@ def _render_packs(packs: list[dict[str, Any]]) -> None:
         schema = pack["schema"]
         version = "" if schema is None else schema["applied"] or "none"
         pending = f"{schema['pending']} to apply" if schema is not None and schema["pending"] else ""
-        rows.append([pack["name"], version, pending, pack["datasets"], show_count(pack["rows"]), show_bytes(pack["size_bytes"])])
+        rows.append(
+            [
+                pack["name"],
+                version,
+                pending,
+                pack["datasets"],
+                show_count(pack["rows"], exact=pack["rows_exact"]),
+                show_bytes(pack["size_bytes"]),
+            ]
+        )
     output().table(["pack", "schema", "", "datasets", "rows", "size"], rows, right=["datasets", "rows", "size"])
     output().line()
 

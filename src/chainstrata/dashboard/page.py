@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from chainstrata.cli.show import show_bytes, show_count, show_duration
+from chainstrata.model.columns import SYSTEM_SCHEMA
 from chainstrata.monitor import Status
 
 router: Final = APIRouter(include_in_schema=False)
@@ -57,4 +58,6 @@ def describe(status: Status) -> dict[str, Any]:
     """Return what the template shows: the status, and its datasets by pack."""
     grouped = {name: list(datasets) for name, datasets in groupby(status.datasets, key=lambda dataset: dataset.pack)}
     largest = max((dataset.size_bytes for dataset in status.datasets), default=0) or 1
-    return {"status": status, "node": status.node, "datasets": grouped, "largest": largest}
+    # The platform's own tables are for those who look for them.
+    packs = sorted(status.packs, key=lambda pack: pack.name == SYSTEM_SCHEMA)
+    return {"status": status, "node": status.node, "packs": packs, "system": SYSTEM_SCHEMA, "datasets": grouped, "largest": largest}

@@ -108,6 +108,7 @@ class PackStatus:
     doc: str
     datasets: int
     rows: int
+    rows_exact: bool
     size_bytes: int
     schema: SchemaVersion | None = None
 

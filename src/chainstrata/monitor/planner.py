@@ -184,13 +184,15 @@ def _sum_up(listed: Listed, trees: Trees, counts: Mapping[tuple[str, str], int])
 def sum_packs(catalog: Catalog, datasets: Sequence[DatasetStatus], versions: Sequence[SchemaVersion]) -> list[PackStatus]:
     """Return every pack with its datasets summed and its schema version, where known."""
     known = {version.pack: version for version in versions}
+    parts = {pack.name: [dataset for dataset in datasets if dataset.pack == pack.name] for pack in catalog.packs}
     return [
         PackStatus(
             pack.name,
             pack.doc,
             datasets=len(pack.datasets),
-            rows=sum(dataset.rows for dataset in datasets if dataset.pack == pack.name),
-            size_bytes=sum(dataset.size_bytes for dataset in datasets if dataset.pack == pack.name),
+            rows=sum(dataset.rows for dataset in parts[pack.name]),
+            rows_exact=all(dataset.rows_exact for dataset in parts[pack.name]),
+            size_bytes=sum(dataset.size_bytes for dataset in parts[pack.name]),
             schema=known.get(pack.name),
         )
         for pack in catalog.packs

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chainstrata import __version__, monitor
 from chainstrata.config import LOG_LEVEL, MODE, NODE_HOST, NODE_PORT, NODE_STOP_TIMEOUT, PACKS, POSTGRES_URL, ROLLUPS_EVERY, Config
@@ -23,7 +24,6 @@ from chainstrata.engines.postgres.errors import CannotConnect
 from chainstrata.engines.postgres.home import prepare_home
 from chainstrata.engines.postgres.processes import read_process
 from chainstrata.errors import ChainStrataError
-from chainstrata.migrate import Progress
 from chainstrata.node.http import Application, HttpService, address_of, bind
 from chainstrata.node.logs import logging_to
 from chainstrata.node.platform import Platform
@@ -35,6 +35,9 @@ from chainstrata.node.watch import Watch
 from chainstrata.packs import load_catalog
 
 LOGGER: Final = logging.getLogger("chainstrata.node")
+if TYPE_CHECKING:
+    from chainstrata.migrate import Progress
+
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 Web = Callable[[Platform, Callable[[], monitor.NodeStatus]], Application]
@@ -98,8 +101,8 @@ class Node:
             lock = stack.enter_context(HomeLock(self.config.home))
             NodeRecord.remove(self.config.home)
             stack.enter_context(logging_to(self.config.home / "logs", self.config[LOG_LEVEL]))
-            # The web framework is the slowest import; it is had while the engine starts.
-            web = asyncio.create_task(asyncio.to_thread(self._load_web), name="import")
+            # The slowest imports, had while the engine starts.
+            web = asyncio.create_task(asyncio.to_thread(self._import_ahead), name="import")
             stack.callback(web.cancel)
             platform = await self._open_platform(stack, lock)
             await self._bring_up_to_date(platform)
@@ -109,6 +112,10 @@ class Node:
             self._reporter.ready(address, seconds)
             await self._stop.wait()
             LOGGER.info("node stops")
+
+    def _import_ahead(self) -> Web:
+        import_module("chainstrata.migrate")
+        return self._load_web()
 
     async def _open_platform(self, stack: AsyncExitStack, lock: HomeLock) -> Platform:
         with reported(self._reporter, "settings") as detail:
@@ -147,7 +154,7 @@ class Node:
         with reported(self._reporter, "partitions") as detail:
             detail.text = await platform.make_partitions()
 
-    def _watch_migration(self, progress: Progress) -> None:
+    def _watch_migration(self, progress: "Progress") -> None:
         if progress.kind in ("wait", "retry"):
             LOGGER.warning("migrate: %s", progress.text)
         elif progress.kind == "done":

@@ -5,17 +5,19 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from chainstrata import migrate, monitor, partitions
+from chainstrata import monitor, partitions
 from chainstrata.config import PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
-from chainstrata.migrate.model import Watch, watch_nothing
 from chainstrata.model import Catalog
 from chainstrata.packs import load_catalog
 from chainstrata.rollups import Rollups
 
+# Arrow and Alembic are large imports that most commands do without; they are had when they are used.
 if TYPE_CHECKING:
     from chainstrata.ingest import Answer, Ingest, Samples
+    from chainstrata.migrate import Site
+    from chainstrata.migrate.model import Watch
 
 __all__ = ["Platform", "Step", "connect"]
 
@@ -42,7 +44,6 @@ class Platform:
     async def ingest(self, dataset: str, source: Any, **options: Any) -> "Answer":
         """Take rows into a dataset, as `chainstrata.ingest.Ingest.ingest` says, and return what became of them."""
         if self._ingest is None:
-            # Arrow is a large import that most commands do without.
             from chainstrata.ingest import Ingest
 
             self._ingest = Ingest(self.database, self.catalog, self.rollups)
@@ -67,13 +68,18 @@ class Platform:
         )
 
     @property
-    def site(self) -> migrate.Site:
+    def site(self) -> "Site":
         """What migrations work on."""
-        return migrate.Site(self.target.conninfo, self.catalog, self.config)
+        from chainstrata.migrate import Site
 
-    async def migrate_up(self, watch: Watch = watch_nothing) -> str:
+        return Site(self.target.conninfo, self.catalog, self.config)
+
+    async def migrate_up(self, watch: "Watch | None" = None) -> str:
         """Apply all revisions of all packs that are not applied; return a line on what was done."""
-        done = (await migrate.up(self.site, watch=watch)).finished
+        from chainstrata import migrate
+        from chainstrata.migrate.model import watch_nothing
+
+        done = (await migrate.up(self.site, watch=watch or watch_nothing)).finished
         return f"{len(done)} revisions of {len({one.pack for one in done})} packs applied" if done else "all applied"
 
     async def _ensure_partitions(self, rollup: str, lo: datetime, hi: datetime) -> None:

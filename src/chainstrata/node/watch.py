@@ -5,12 +5,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from chainstrata import migrate, partitions
+from chainstrata import partitions
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
 from chainstrata.monitor import Finding, SchemaVersion, Severity
 from chainstrata.node.platform import Platform
+
+if TYPE_CHECKING:
+    from chainstrata.migrate import RevisionStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Inspection:
 
 async def inspect_schema(platform: Platform) -> list[Finding]:
     """See how far the schema of each pack is, and find migrations that were edited, are missing or stopped half way."""
+    from chainstrata import migrate
+
     state = await migrate.status(platform.site)
     platform.versions = tuple(SchemaVersion(one.pack, one.current or "", one.head or "", one.pending) for one in state.packs)
     hint = "`chainstrata migrate status` says more; `chainstrata migrate up` goes on with one that stopped."
@@ -35,16 +41,18 @@ async def inspect_schema(platform: Platform) -> list[Finding]:
     ]
 
 
-def _what_is_wrong(revision: migrate.RevisionStatus) -> str:
+def _what_is_wrong(revision: "RevisionStatus") -> str:
     return "edited" if revision.edited else "stopped" if revision.interrupted else revision.status.value
 
 
-def _because(revision: migrate.RevisionStatus) -> str:
+def _because(revision: "RevisionStatus") -> str:
     return f": {revision.error}" if revision.error else ""
 
 
 async def inspect_drift(platform: Platform) -> list[Finding]:
     """Compare the schema with the declarations, object by object."""
+    from chainstrata import migrate
+
     verdict = await migrate.verify(platform.site)
     hint = "`chainstrata migrate verify` shows both definitions."
     return [
