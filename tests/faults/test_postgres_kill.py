@@ -64,7 +64,7 @@ async def node(home: Path, mode: str = "hold") -> AsyncIterator[NodeProcess]:
             await process.wait()
 
 
-async def until(condition: Callable[[], bool], within: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], within: float = 60.0) -> None:
     """Wait until the condition holds; the files and processes it looks at send no events."""
     deadline, never = monotonic() + within, asyncio.Event()
     while not condition():

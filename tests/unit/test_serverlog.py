@@ -28,3 +28,13 @@ def test_its_tail_is_of_this_start_only(tmp_path: Path) -> None:
     assert log.tail(3) == "line 17\nline 18\nline 19"
     log.close()
     assert (tmp_path / "postgres.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_when_the_part_cannot_be_kept_the_log_is_still_cut(tmp_path: Path) -> None:
+    log = ServerLog(tmp_path / "postgres.log", largest=10, kept=1)
+    os.write(log.open(), b"x" * 100)
+    # Its place leads nowhere, so no copy can be made.
+    (tmp_path / "postgres.log.1").symlink_to(tmp_path / "no" / "such" / "place")
+    assert log.rotate()
+    assert (tmp_path / "postgres.log").stat().st_size == 0
+    log.close()

@@ -38,7 +38,10 @@ class Account:
         try:
             path.mkdir(mode=mode)
         except FileExistsError:
-            return
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                return
+            # Made by a start that was killed before it gave it away.
         self.own(path)
 
 

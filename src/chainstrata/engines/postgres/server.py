@@ -208,12 +208,14 @@ class EmbeddedPostgres:
             return
         self._stop_wanted.set()
         started = monotonic()
-        if self._watcher is not None:
-            await self._watcher
-        running = self.pid is not None
-        self.state = ServerState.STOPPING
-        await self._end_process()
-        self._let_go(ServerState.STOPPED)
+        try:
+            if self._watcher is not None:
+                await self._watcher
+        finally:
+            running = self.pid is not None
+            self.state = ServerState.STOPPING
+            await self._end_process()
+            self._let_go(ServerState.STOPPED)
         if running:
             self._say("postgres", "stopped", started)
 
@@ -421,6 +423,10 @@ class EmbeddedPostgres:
             try:
                 await self._clear_leftovers()
                 await self._launch()
+            except OSError as error:
+                # No process to be had, no memory, or the home is gone.
+                self.error = unusable(self._config.home, error)
+                deaths.append(monotonic())
             except errors.DiskFull as error:
                 # Not a fault of the server: it comes back as soon as there is space.
                 self.error = error

@@ -45,8 +45,12 @@ class ServerLog:
             older = self._part(number - 1)
             if older.exists():
                 older.replace(self._part(number))
-        shutil.copyfile(self.path, self._part(1))
-        self._part(1).chmod(0o600)
+        try:
+            shutil.copyfile(self.path, self._part(1))
+            self._part(1).chmod(0o600)
+        except OSError:
+            # Perhaps for want of space, which a log must not use up: better a part less.
+            self._part(1).unlink(missing_ok=True)
         os.ftruncate(self._handle, 0)
         self._mark = 0
         return True
