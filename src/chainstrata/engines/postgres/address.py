@@ -78,6 +78,13 @@ def remove_stale_sockets(directory: Path) -> None:
             left.unlink()
 
 
+def give_up_socket_directory(directory: Path, home: Path) -> None:
+    """Remove a directory that was made outside the home, once the server is down; the next start makes it again."""
+    if not directory.is_relative_to(home):
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
 def _usable(directory: Path, account: Account) -> bool:
     status = directory.lstat()
     return stat.S_ISDIR(status.st_mode) and status.st_uid == account.uid and not status.st_mode & 0o077

@@ -34,7 +34,13 @@ from chainstrata.config import (
 )
 from chainstrata.engines.postgres import errors
 from chainstrata.engines.postgres.account import server_account
-from chainstrata.engines.postgres.address import LOOPBACK, choose_port, choose_socket_directory, remove_stale_sockets
+from chainstrata.engines.postgres.address import (
+    LOOPBACK,
+    choose_port,
+    choose_socket_directory,
+    give_up_socket_directory,
+    remove_stale_sockets,
+)
 from chainstrata.engines.postgres.cluster import (
     ENVIRONMENT,
     SUPERUSER,
@@ -221,6 +227,7 @@ class EmbeddedPostgres:
 
     def _let_go(self, state: ServerState) -> None:
         self._log.close()
+        give_up_socket_directory(self._socket_directory, self._config.home)
         if self._data_lock is not None:
             self._data_lock.release()
         if self._own_lock:
