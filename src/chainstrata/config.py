@@ -268,6 +268,39 @@ PARTITIONS_LEAST_AHEAD = _setting(
     check=_positive,
 )
 
+# Retention and archive ----------------------------------------------------------------------------------------------
+ARCHIVE_URL = _setting(
+    "archive.url",
+    str,
+    "",
+    "Where archives are: a directory, or s3://bucket/prefix. Empty: the directory archive of the home.",
+    applies="next run",
+)
+ARCHIVE_RESTORED_FOR = _setting(
+    "archive.restored_for",
+    timedelta,
+    timedelta(days=7),
+    "How long a period that was put back from the archive stays before it leaves again.",
+    applies="next run",
+    check=_positive,
+)
+RETENTION_BATCH_ROWS = _setting(
+    "retention.batch_rows",
+    int,
+    50_000,
+    "Rows of a plain table that are archived and deleted in one transaction.",
+    applies="next run",
+    check=_positive,
+)
+RETENTION_RELEASE_WAIT = _setting(
+    "retention.release_wait",
+    timedelta,
+    timedelta(seconds=60),
+    "How long roll-ups and mirrors may take to catch up with a partition that is archived, before it waits for the next run.",
+    applies="next run",
+    check=_positive,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Value:

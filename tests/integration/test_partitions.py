@@ -184,6 +184,7 @@ async def test_a_changed_interval_starts_where_the_old_partitions_end(database: 
     assert codes == [ProblemCode.OTHER_WIDTH]
 
 
+@pytest.mark.conforms("S1-31")
 async def test_ensure_covers_a_past_range(database: Database, catalog: Catalog) -> None:
     dataset = catalog.dataset("demo.prices")
     steps = await partitions.ensure(database, dataset, datetime(2020, 5, 1, 7, tzinfo=UTC), datetime(2020, 5, 3, tzinfo=UTC))

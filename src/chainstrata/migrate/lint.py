@@ -32,7 +32,6 @@ SETTLED: Final[Mapping[str, str]] = {
     "prefer-identity": "identity columns are declared as such",
     "ban-drop-table": "`down` and review say what is lost",
     "ban-drop-column": "`down` and review say what is lost",
-    "ban-drop-constraint": "the constraint is no longer declared, or only helped to set NOT NULL",
     "ban-drop-not-null": "the column is declared nullable",
     "ban-create-domain-with-constraint": "uint64 and uint256 are closed: their limits never change",
     "ban-alter-domain-with-add-constraint": "the domain is declared so",

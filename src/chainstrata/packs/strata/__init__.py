@@ -1,7 +1,7 @@
 """What the platform keeps about itself, in the schema `strata`: domains, and the tables of its features."""
 
 from chainstrata.model import UINT64, UINT256, Pack
-from chainstrata.packs.strata.tables import DATASETS, METADATA
+from chainstrata.packs.strata import leaving, tables
 
 __all__ = ["pack"]
 
@@ -9,8 +9,8 @@ pack = Pack(
     name="strata",
     package=__name__,
     doc="The platform's own tables.",
-    metadata=METADATA,
-    datasets=DATASETS,
+    metadata=tables.METADATA,
+    datasets=(*tables.DATASETS, *leaving.DATASETS),
     requires=(),
     domains=(UINT64, UINT256),
 )

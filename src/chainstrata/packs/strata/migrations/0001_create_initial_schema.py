@@ -19,6 +19,51 @@ def upgrade() -> None:
     )
     op.create_domain("strata.uint64", "numeric(20,0)", checks={"uint64_range": "VALUE >= 0 AND VALUE <= 18446744073709551615"})
     op.create_table(
+        "archive",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the archive."),
+        sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset or roll-up whose rows it holds, by full name."),
+        sa.Column("table_schema", sa.Text(), nullable=False, comment="Schema of the table they came from."),
+        sa.Column("table_name", sa.Text(), nullable=False, comment="Table or partition they came from."),
+        sa.Column("lower_bound", sa.TIMESTAMP(timezone=True), nullable=False, comment="No row in it is older."),
+        sa.Column("upper_bound", sa.TIMESTAMP(timezone=True), nullable=False, comment="All rows in it are older."),
+        sa.Column("rows", sa.BigInteger(), nullable=True, comment="Rows in it."),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=True, comment="Size of its files."),
+        sa.Column("url", sa.Text(), nullable=False, comment="Storage it is in."),
+        sa.Column("directory", sa.Text(), nullable=False, comment="Its directory there."),
+        sa.Column("manifest_sha256", sa.Text(), nullable=True, comment="SHA-256 of its manifest, which has that of everything else."),
+        sa.Column(
+            "state",
+            sa.Text(),
+            nullable=False,
+            comment="writing; ready beside its rows; serving once they left; restored beside them again; deleting; deleted.",
+        ),
+        sa.Column(
+            "written_at",
+            sa.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="When it was written, read back and found equal to the rows.",
+        ),
+        sa.Column("verified_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it was last read back and found whole."),
+        sa.Column("settled_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it came into its present state."),
+        sa.PrimaryKeyConstraint("id", name="archive_pkey"),
+        sa.UniqueConstraint("url", "directory", name="archive_directory_key"),
+        sa.CheckConstraint("lower_bound <= upper_bound", name="archive_bounds"),
+        sa.CheckConstraint("state IN ('writing', 'ready', 'serving', 'restored', 'deleting', 'deleted')", name="archive_state_known"),
+        sa.CheckConstraint(
+            "state = 'writing' OR (rows IS NOT NULL AND manifest_sha256 IS NOT NULL) OR state IN ('deleting', 'deleted')",
+            name="archive_whole",
+        ),
+        schema="strata",
+        comment="One row per archive: a partition's rows, or a batch of aged rows, in files that were read back.",
+    )
+    op.create_index(
+        "idx_archive_dataset",
+        "archive",
+        ["dataset", "lower_bound"],
+        schema="strata",
+        comment="The archives of a dataset for a span of time.",
+    )
+    op.create_table(
         "dataset",
         sa.Column("name", sa.Text(), nullable=False, comment="Dataset, by full name."),
         sa.Column(
@@ -30,6 +75,97 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="dataset_pkey"),
         schema="strata",
         comment="One row per dataset: what the platform does with it, as of the last migration.",
+    )
+    op.create_table(
+        "departure",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the departure."),
+        sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset or roll-up, by full name."),
+        sa.Column("table_schema", sa.Text(), nullable=False, comment="Schema of the partition."),
+        sa.Column("table_name", sa.Text(), nullable=False, comment="The partition."),
+        sa.Column("lower_bound", sa.TIMESTAMP(timezone=True), nullable=False, comment="Where the partition begins."),
+        sa.Column("upper_bound", sa.TIMESTAMP(timezone=True), nullable=False, comment="Where it ends."),
+        sa.Column(
+            "sealed_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="Since when its rows cannot change.",
+        ),
+        sa.Column(
+            "sealed_lsn",
+            sa.Text(),
+            nullable=False,
+            comment="Position of the log at which they could not: a mirror beyond it has them all.",
+        ),
+        sa.Column(
+            "archive_id",
+            sa.BigInteger(),
+            nullable=True,
+            comment="Archive that holds its rows; none when it had none or none is wanted.",
+        ),
+        sa.Column(
+            "archived_at",
+            sa.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="When the rows were archived, or found to need no archive.",
+        ),
+        sa.Column("released_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When everything that needs the rows let go of them."),
+        sa.Column("dropped_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When the partition was dropped."),
+        sa.Column(
+            "abandoned_at",
+            sa.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="When it was called off: the rows are to be kept longer after all.",
+        ),
+        sa.Column("rows", sa.BigInteger(), nullable=True, comment="Rows that left."),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=True, comment="Room they took in the database."),
+        sa.PrimaryKeyConstraint("id", name="departure_pkey"),
+        sa.ForeignKeyConstraint(["archive_id"], ["strata.archive.id"], name="fk_departure_archive"),
+        sa.CheckConstraint(
+            "(dropped_at IS NULL OR released_at IS NOT NULL) AND (released_at IS NULL OR archived_at IS NOT NULL)",
+            name="departure_in_order",
+        ),
+        schema="strata",
+        comment="One row per partition that left, or is on its way out: how far it is.",
+    )
+    op.create_index(
+        "departure_open_key",
+        "departure",
+        ["table_schema", "table_name"],
+        schema="strata",
+        unique=True,
+        postgresql_where=sa.text("dropped_at IS NULL AND abandoned_at IS NULL"),
+        comment="A partition leaves once at a time; the one under way is looked up by its name.",
+    )
+    op.create_index("idx_departure_archive", "departure", ["archive_id"], schema="strata", comment="The departure an archive belongs to.")
+    op.create_table(
+        "hold",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the hold."),
+        sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset or roll-up, by full name."),
+        sa.Column("lower_bound", sa.TIMESTAMP(timezone=True), nullable=False, comment="Rows from here on are held."),
+        sa.Column("upper_bound", sa.TIMESTAMP(timezone=True), nullable=False, comment="Rows from here on are not."),
+        sa.Column("reason", sa.Text(), nullable=False, comment="Why, for whoever wonders that they do not leave."),
+        sa.Column("until", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it ends by itself; never when empty."),
+        sa.Column(
+            "created_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="When it was placed.",
+        ),
+        sa.Column("released_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it was lifted."),
+        sa.PrimaryKeyConstraint("id", name="hold_pkey"),
+        sa.CheckConstraint("lower_bound < upper_bound", name="hold_bounds"),
+        schema="strata",
+        comment="One row per span of time whose rows are kept, whatever their age.",
+    )
+    op.create_index(
+        "idx_hold_dataset",
+        "hold",
+        ["dataset"],
+        schema="strata",
+        postgresql_where=sa.text("released_at IS NULL"),
+        comment="The holds on a dataset.",
     )
     op.create_table(
         "ingest_batch",
@@ -422,6 +558,21 @@ END
         comment="The cell of a number in a quantile sketch: cells grow by 2 %, so that the middle of one is within 1 % of the number. Cells are ordered as their numbers are; 0 is the number 0.",
     )
     op.create_function(
+        "strata.refuse_sealed()",
+        """
+CREATE FUNCTION strata.refuse_sealed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    RAISE EXCEPTION 'partition %.% is leaving, its rows cannot change any more', quote_ident(TG_TABLE_SCHEMA), quote_ident(TG_TABLE_NAME)
+    USING ERRCODE = 'check_violation', CONSTRAINT = 'partition_sealed', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+        HINT = 'A row this old is late: it belongs in the roll-ups or in quarantine.';
+END
+$$
+""",
+        comment="Refuses every change of a partition that is about to leave: what is archived must be what was there to the last.",
+    )
+    op.create_function(
         "strata.sketch_counts(cells integer[])",
         """
 CREATE FUNCTION strata.sketch_counts(cells integer[]) RETURNS jsonb
@@ -523,7 +674,10 @@ $$;
 """,
         comment="Trigger function: sets updated_at to the moment of the change. A clock, not the start of the transaction, so that a row changed twice in one transaction shows it.",
     )
+    op.set_policy("strata.archives", {"table": "strata.archive"})
     op.set_policy("strata.datasets", {"table": "strata.dataset"})
+    op.set_policy("strata.departures", {"table": "strata.departure"})
+    op.set_policy("strata.holds", {"table": "strata.hold"})
     op.set_policy(
         "strata.ingest_batches",
         {"lifecycle": {"archive": False, "keep": "30 days"}, "table": "strata.ingest_batch", "time": "taken_at"},
@@ -543,13 +697,17 @@ def downgrade() -> None:
     op.remove_policy("strata.quarantine")
     op.remove_policy("strata.migrations")
     op.remove_policy("strata.ingest_batches")
+    op.remove_policy("strata.holds")
+    op.remove_policy("strata.departures")
     op.remove_policy("strata.datasets")
+    op.remove_policy("strata.archives")
     op.drop_function("strata.touch_updated_at()")
     op.drop_function("strata.stamp_row()")
     op.drop_function("strata.sketch_registers(keys integer[])")
     op.drop_function("strata.sketch_quantile(sketch jsonb, share double precision)")
     op.drop_function("strata.sketch_distinct(sketch jsonb)")
     op.drop_function("strata.sketch_counts(cells integer[])")
+    op.drop_function("strata.refuse_sealed()")
     op.drop_function("strata.quantile_key(number double precision)")
     op.drop_function("strata.merge_registers(sketches jsonb[])")
     op.drop_function("strata.merge_counts(sketches jsonb[])")
@@ -562,6 +720,9 @@ def downgrade() -> None:
     op.drop_table("rollup_source", schema="strata")
     op.drop_table("quarantine", schema="strata")
     op.drop_table("ingest_batch", schema="strata")
+    op.drop_table("hold", schema="strata")
+    op.drop_table("departure", schema="strata")
     op.drop_table("dataset", schema="strata")
+    op.drop_table("archive", schema="strata")
     op.drop_domain("strata.uint64")
     op.drop_domain("strata.uint256")

@@ -1,0 +1,11 @@
+-- refuse_sealed
+-- Refuses every change of a partition that is about to leave: what is archived must be what was there to the last.
+CREATE FUNCTION strata.refuse_sealed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    RAISE EXCEPTION 'partition %.% is leaving, its rows cannot change any more', quote_ident(TG_TABLE_SCHEMA), quote_ident(TG_TABLE_NAME)
+    USING ERRCODE = 'check_violation', CONSTRAINT = 'partition_sealed', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+        HINT = 'A row this old is late: it belongs in the roll-ups or in quarantine.';
+END
+$$

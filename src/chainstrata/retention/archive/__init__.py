@@ -1,0 +1,1 @@
+"""Archives: Parquet files with a manifest, written once, read back and compared before anything leaves."""
