@@ -32,6 +32,7 @@ SETTLED: Final[Mapping[str, str]] = {
     "prefer-identity": "identity columns are declared as such",
     "ban-drop-table": "`down` and review say what is lost",
     "ban-drop-column": "`down` and review say what is lost",
+    "ban-drop-constraint": "the constraint is no longer declared, or only helped to set NOT NULL",
     "ban-drop-not-null": "the column is declared nullable",
     "ban-create-domain-with-constraint": "uint64 and uint256 are closed: their limits never change",
     "ban-alter-domain-with-add-constraint": "the domain is declared so",
@@ -156,10 +157,10 @@ def lint_declarations(catalog: Catalog) -> list[Finding]:
 
 def _indexed(table: sa.Table) -> list[_Indexed]:
     listed = [_Indexed(str(table.primary_key.name), tuple(table.primary_key.columns.keys()), True, True, True)]
-    for constraint in table.constraints:
+    for constraint in sorted(table.constraints, key=lambda constraint: str(constraint.name)):
         if isinstance(constraint, sa.UniqueConstraint):
             listed.append(_Indexed(str(constraint.name), tuple(constraint.columns.keys()), True, True, True))
-    for index in table.indexes:
+    for index in sorted(table.indexes, key=lambda index: str(index.name)):
         options = index.dialect_options["postgresql"]
         usual = options["using"] in (False, None, "btree") and options["where"] is None and not options["include"] and not options["ops"]
         listed.append(_Indexed(str(index.name), tuple(_column(part) for part in index.expressions), bool(index.unique), usual, False))
@@ -188,7 +189,7 @@ def _redundant(table: sa.Table) -> Iterator[Finding]:
 
 def _unindexed(pack: Pack, table: sa.Table) -> Iterator[Finding]:
     listed = [one for one in _indexed(table) if one.plain or one.kept]
-    for constraint in table.foreign_key_constraints:
+    for constraint in sorted(table.foreign_key_constraints, key=lambda constraint: str(constraint.name)):
         columns = tuple(constraint.column_keys)
         served = any(set(one.columns[: len(columns)]) == set(columns) for one in listed)
         target = next(iter(constraint.elements)).target_fullname.rpartition(".")[0]

@@ -9,6 +9,7 @@ from chainstrata.migrate.planner import Revisions, heads
 
 _HEAD = """-- Run with psql: lines that end with \\gexec let the database say what is to be done.
 \\set ON_ERROR_STOP on
+SET client_min_messages = warning;
 SET search_path = pg_catalog, public;
 SET timezone = 'UTC';
 """

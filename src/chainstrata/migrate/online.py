@@ -112,8 +112,8 @@ async def build_index(connection: Driver, shape: IndexShape, index: str, table: 
 
 async def ensure_index(connection: Driver, shape: IndexShape, index: str, table: str) -> None:
     """Build an index on a table, whatever its partitions."""
-    relation = (await fetch(connection, QUERIES.find_relation, table=table))[0]
-    if not relation.partitioned:
+    found = await fetch(connection, QUERIES.find_relation, table=table)
+    if not (found and found[0].partitioned):
         await build_index(connection, shape, index, table)
         return
     schema = table.partition(".")[0]
@@ -124,14 +124,28 @@ async def ensure_index(connection: Driver, shape: IndexShape, index: str, table:
         return
     if not found:
         await run(connection, shape.create(index, table, only=True))
-    for part in await fetch(connection, QUERIES.list_unattached, index=f"{schema}.{index}", table=table):
-        own = part_name(part.name, shape.name)
-        await ensure_index(connection, shape, own, f"{part.schema}.{part.name}")
-        attach = compose("ALTER INDEX {} ATTACH PARTITION {}", name(schema, index), name(part.schema, own))
-        await run(connection, attach)
+    await attach_parts(connection, shape, index, table)
     found = await fetch(connection, QUERIES.find_index, schema=schema, name=index)
     if not found or not found[0].valid:
         raise IndexNotBuilt(f"{schema}.{index}", table)
+
+
+async def attach_parts(connection: Driver, shape: IndexShape, index: str, table: str) -> None:
+    """Build what partitions lack of their parent's index and attach it."""
+    whole = name(table.partition(".")[0], index)
+    full_name = whole.as_string()
+    for part in await fetch(connection, QUERIES.list_unattached, index=full_name, table=table):
+        own, partition = part_name(part.name, shape.name), f"{part.schema}.{part.name}"
+        try:
+            await ensure_index(connection, shape, own, partition)
+            await run(connection, compose("ALTER INDEX {} ATTACH PARTITION {}", whole, name(part.schema, own)))
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedObject):
+            # Retention dropped it meanwhile.
+            if await fetch(connection, QUERIES.find_relation, table=partition):
+                raise
+    # When the last part that was missing went with its partition, nothing has told the parent yet that it is whole.
+    for part in await fetch(connection, QUERIES.find_attached, index=full_name):
+        await run(connection, compose("ALTER INDEX {} ATTACH PARTITION {}", whole, raw(part.name)))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ SELECT current_setting('lock_timeout');
 
 -- find_relation
 -- What a table is.
-SELECT c.relkind = 'p' AS partitioned FROM pg_class AS c WHERE c.oid = %(table)s::regclass;
+SELECT c.relkind = 'p' AS partitioned FROM pg_class AS c WHERE c.oid = to_regclass(%(table)s);
 
 -- find_index
 -- An index by name: the table it is on, whether it can be used.
@@ -58,6 +58,10 @@ WHERE h.inhparent = %(table)s::regclass AND NOT h.inhdetachpending
       WHERE ih.inhparent = %(index)s::regclass AND x.indrelid = c.oid AND x.indisvalid
   )
 ORDER BY c.relname;
+
+-- find_attached
+-- One part of an index that is attached to it.
+SELECT h.inhrelid::regclass::text AS name FROM pg_inherits AS h WHERE h.inhparent = %(index)s::regclass ORDER BY 1 LIMIT 1;
 
 -- count_pages
 -- Size of a table in pages.
