@@ -199,6 +199,13 @@ def _content(packets: Packets, people: Accounts, at: Numbers, known: Numbers) ->
     }
 
 
+def _data(content: Mapping[str, Any], sends: Numbers) -> Any:
+    """Return the data of token transfers as packets carry them, for the events that send them."""
+    names = ("amount", "denom", "receiver", "sender")
+    parts = [part for name in names for part in (f'"{name}":"', content[name], '",' if name != names[-1] else '"}')]
+    return pc.if_else(pa.array(sends), pc.binary_join_element_wise("{", *parts, ""), pa.scalar(None, pa.string())).cast(pa.binary())
+
+
 # Events --------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Events:
@@ -302,6 +309,7 @@ def _event_columns(
     sends = kind == CODE[PacketEvent.SEND]
     brought = ~sends & (kind != CODE[PacketEvent.WRITE_ACK])
     answers = np.isin(kind, [CODE[PacketEvent.WRITE_ACK], CODE[PacketEvent.ACKNOWLEDGE]])
+    content = _content(packets, people, packet, kind <= CODE[PacketEvent.WRITE_ACK])
     gas = 90_000 + packet % 41 * 1_700 + np.where(events.redundant[at], -40_000, 0)
     return {
         "chain_id": chosen(chain, IDS),
@@ -316,7 +324,8 @@ def _event_columns(
         "redundant": events.redundant[at],
         "success": pa.array(~packets.refused[packet], mask=~answers | events.redundant[at]),
         "sent_at": instants(packets.sent[packet], sends),
-        **_content(packets, people, packet, kind <= CODE[PacketEvent.WRITE_ACK]),
+        **content,
+        "packet_data": _data(content, sends),
         "gas_used": pa.array(gas, mask=~brought),
         "fee_denom": chosen(chain, [each.fee_denom for each in CHAINS], ~brought),
         "fee_amount": pa.array(gas // 40, mask=~brought),

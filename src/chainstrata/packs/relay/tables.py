@@ -290,6 +290,12 @@ packet_events = sa.Table(
         doc="Seconds since it was sent. Two chains' clocks may disagree a little, so never below 0.",
     ),
     *_content(),
+    column(
+        "packet_data",
+        sa.LargeBinary(),
+        nullable=True,
+        doc="What the packet carries, byte for byte, whatever its application. What a token transfer says in it stands in columns too.",
+    ),
     column("gas_used", sa.BigInteger(), nullable=True, doc="Gas of the transaction, shared out over its packet messages."),
     column("fee_denom", sa.Text(), nullable=True, doc="What its fee was paid in."),
     column("fee_amount", UINT256, nullable=True, doc="Fee of the transaction, shared out likewise, smallest units."),

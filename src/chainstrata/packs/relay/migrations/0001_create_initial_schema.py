@@ -821,6 +821,12 @@ def upgrade() -> None:
         sa.Column("sender", sa.Text(), nullable=True, comment="Who sends it. As the packet says, which no chain checks."),
         sa.Column("receiver", sa.Text(), nullable=True, comment="Who is to get it. As the packet says: it may be nonsense."),
         sa.Column("memo", sa.Text(), nullable=True, comment="Note of the transfer; other protocols put instructions here."),
+        sa.Column(
+            "packet_data",
+            sa.LargeBinary(),
+            nullable=True,
+            comment="What the packet carries, byte for byte, whatever its application. What a token transfer says in it stands in columns too.",
+        ),
         sa.Column("gas_used", sa.BigInteger(), nullable=True, comment="Gas of the transaction, shared out over its packet messages."),
         sa.Column("fee_denom", sa.Text(), nullable=True, comment="What its fee was paid in."),
         sa.Column(

@@ -462,23 +462,25 @@ BEGIN ATOMIC
         GROUP BY w.indexrelid
     ),
     judged AS (
-        SELECT w.*, c.size_bytes, c.scans, c.rows_read, c.rows_fetched, c.table_writes,
-            (
-                SELECT min(o.index_name) FROM whole AS o
-                WHERE o.indrelid = w.indrelid AND o.indexrelid <> w.indexrelid AND o.relam = w.relam
-                    AND o.indisvalid AND w.indexprs IS NULL AND o.indexprs IS NULL AND w.indnkeyatts = w.indnatts
-                    AND pg_get_expr(o.indpred, o.indrelid) IS NOT DISTINCT FROM pg_get_expr(w.indpred, w.indrelid)
-                    AND o.keys[:w.indnkeyatts] = w.keys AND o.classes[:w.indnkeyatts] = w.classes
-                    AND (
-                        o.options[:w.indnkeyatts] = w.options
-                        -- A B-tree is read both ways, so the same order turned round serves as well.
-                        OR o.options[:w.indnkeyatts]
-                            = ARRAY(SELECT (3 - part::integer)::text FROM unnest(w.options) WITH ORDINALITY AS each (part, nr) ORDER BY nr)
-                    )
-                    -- Of two that are equal only the later one is called a duplicate.
-                    AND (o.indnatts > w.indnkeyatts OR o.indisunique OR o.indexrelid < w.indexrelid)
-            ) AS covered_by
-        FROM whole AS w JOIN counted AS c USING (indexrelid)
+        SELECT w.*, c.size_bytes, c.scans, c.rows_read, c.rows_fetched, c.table_writes, covering.name AS covered_by, covering.alike
+        FROM whole AS w
+        JOIN counted AS c USING (indexrelid)
+        LEFT JOIN LATERAL (
+            SELECT o.index_name AS name,
+                -- A B-tree is read both ways, so the same order turned round serves as well.
+                o.options[:w.indnkeyatts] = w.options
+                OR o.options[:w.indnkeyatts]
+                    = ARRAY(SELECT (3 - part::integer)::text FROM unnest(w.options) WITH ORDINALITY AS each (part, nr) ORDER BY nr) AS alike
+            FROM whole AS o
+            WHERE o.indrelid = w.indrelid AND o.indexrelid <> w.indexrelid AND o.relam = w.relam
+                AND o.indisvalid AND w.indexprs IS NULL AND o.indexprs IS NULL AND w.indnkeyatts = w.indnatts
+                AND pg_get_expr(o.indpred, o.indrelid) IS NOT DISTINCT FROM pg_get_expr(w.indpred, w.indrelid)
+                AND o.keys[:w.indnkeyatts] = w.keys AND o.classes[:w.indnkeyatts] = w.classes
+                -- Of two that are equal only the later one is called a duplicate.
+                AND (o.indnatts > w.indnkeyatts OR o.indisunique OR o.indexrelid < w.indexrelid)
+            ORDER BY alike DESC, o.index_name
+            LIMIT 1
+        ) AS covering ON true
     )
     SELECT j.nspname::text, j.table_name::text, j.index_name::text, j.size_bytes, j.scans, j.rows_read, j.rows_fetched, j.table_writes,
         verdict.name, verdict.reason
@@ -486,7 +488,9 @@ BEGIN ATOMIC
     CROSS JOIN LATERAL (
         SELECT * FROM (VALUES
             (1, NOT j.indisvalid, 'invalid', 'a build failed or has not ended: it is written and never read'),
-            (2, NOT j.indisunique AND j.covered_by IS NOT NULL, 'duplicate', format('%s begins with the same columns', j.covered_by)),
+            (2, NOT j.indisunique AND j.alike, 'duplicate', format('%s begins with the same columns', j.covered_by)),
+            (2, NOT j.indisunique AND NOT j.alike, 'duplicate',
+                format('%s begins with the same columns; only ORDER BY over them in opposite directions needs this one', j.covered_by)),
             (3, j.indisunique AND j.scans = 0, 'constraint', 'never read, but keeps its columns unique'),
             (4, j.scans = 0, 'unused', 'never read since the statistics were reset'),
             (5, j.scans * 100 < j.table_writes AND NOT j.indisunique, 'seldom', 'written more than a hundred times for each read'),
