@@ -8,15 +8,12 @@ import typer
 from chainstrata.cli.command import App
 from chainstrata.cli.invocation import open_platform, output
 from chainstrata.cli.show import show_count, show_duration
+from chainstrata.cli.times import From, To, parse_time
 from chainstrata.errors import UsageError
 
 app = App("rollups", help="Roll-ups: how far they are, and whether they are what their rows give.")
 
 Names = Annotated[list[str] | None, typer.Argument(help="Datasets or roll-ups, as prices.minute or prices.minute.hourly. Default: all.")]
-From = Annotated[
-    str | None, typer.Option("--from", metavar="TIME", help="Start, as 2026-03-01 or 2026-03-01T12:00Z (UTC unless it says otherwise).")
-]
-To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, exclusive.")]
 _DIFFERENT = 1
 
 
@@ -119,14 +116,3 @@ async def read(
         rows = await platform.rollups.read(name, start, end, live=not kept)
     listed = [row._asdict() for row in rows]
     output().show(listed, lambda: output().table(list(listed[0]) if listed else [], [list(map(str, row)) for row in rows]))
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """Return the instant a flag names, in UTC unless it says otherwise."""
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a time", hint="Write it as 2026-03-01 or 2026-03-01T12:00Z.") from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

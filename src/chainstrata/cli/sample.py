@@ -8,8 +8,8 @@ import typer
 
 from chainstrata.cli.command import App
 from chainstrata.cli.invocation import open_platform, output
-from chainstrata.cli.rollups import parse_time
 from chainstrata.cli.show import show_count
+from chainstrata.cli.times import parse_time
 
 if TYPE_CHECKING:
     from chainstrata.ingest import Loaded

@@ -16,14 +16,25 @@ INTERRUPTED = 130
 
 def build() -> App:
     """Return the command line with all groups. Their modules import what they run only when they run."""
-    from chainstrata.cli import config, migrate, node, pack, postgres, rollups, sample
+    from chainstrata.cli import archive, config, migrate, node, pack, partitions, postgres, quarantine, retention, rollups, sample
 
     app = App(
         "chainstrata", help="The data tier of a blockchain product: declare a dataset once, everything it needs follows.", completion=True
     )
     app.callback()(_global_flags)
     node.register(app)
-    for group in (config.app, migrate.app, pack.app, postgres.app, rollups.app, sample.app):
+    for group in (
+        archive.app,
+        config.app,
+        migrate.app,
+        pack.app,
+        partitions.app,
+        postgres.app,
+        quarantine.app,
+        retention.app,
+        rollups.app,
+        sample.app,
+    ):
         app.add_typer(group)
     return app
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from datetime import time as clock
 from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -29,7 +30,7 @@ from chainstrata.node.logs import logging_to
 from chainstrata.node.platform import Platform
 from chainstrata.node.report import Reporter, reported
 from chainstrata.node.rollups import RollupService
-from chainstrata.node.schedule import Every, Job, Schedule
+from chainstrata.node.schedule import Daily, Every, Job, Schedule
 from chainstrata.node.supervisor import Service, Supervisor
 from chainstrata.node.watch import Watch
 from chainstrata.packs import load_catalog
@@ -189,7 +190,10 @@ class Node:
 
     def _jobs(self, platform: Platform) -> list[Job]:
         """Return what comes round. Every job is also a command."""
-        return [Job("partitions", Every(timedelta(hours=1)), platform.make_partitions)]
+        return [
+            Job("partitions", Every(timedelta(hours=1)), platform.make_partitions),
+            Job("retention", Daily(clock(2)), platform.retain_all),
+        ]
 
     def status(self) -> monitor.NodeStatus:
         """Return how the node itself is."""

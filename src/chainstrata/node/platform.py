@@ -1,6 +1,6 @@
 """`Platform`: settings, catalog, database and the features wired together. What every edge, and a user's program, works with."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from chainstrata.ingest import Answer, Ingest, Samples
     from chainstrata.migrate import Site
     from chainstrata.migrate.model import Watch
+    from chainstrata.retention import Outcome, Retention
+    from chainstrata.retention.archives import Archives
 
 __all__ = ["Platform", "Step", "connect"]
 
@@ -55,6 +57,36 @@ class Platform:
         from chainstrata.ingest import Samples
 
         return Samples(self.database, self.catalog, self._ensure_partitions, self.rollups)
+
+    @property
+    def retention(self) -> "Retention":
+        """Retention: `platform.retention.plan()` says what would leave now, and why the rest stays."""
+        from chainstrata.node.retention import RollupNeeds
+        from chainstrata.retention import Options, Retention, archive_storage
+
+        storage = archive_storage(self.config)
+        needs = [RollupNeeds(self.rollups)]
+        return Retention(self.database, self.catalog, storage, dependants=needs, options=Options.from_config(self.config))
+
+    @property
+    def archives(self) -> "Archives":
+        """What has left its table: listed, checked, put back, read."""
+        from chainstrata.retention import archive_storage
+        from chainstrata.retention.archives import Archives
+
+        return Archives(self.database, self.catalog, archive_storage(self.config))
+
+    async def retain(self, names: Sequence[str] = ()) -> "Outcome":
+        """Let everything go that is due and not needed. Roll-ups are brought up to date first, so that they need nothing."""
+        await self.rollups.refresh(names)
+        return await self.retention.run(names)
+
+    async def retain_all(self) -> str:
+        """Let everything go that is due and not needed; return a line on what was done."""
+        outcome = await self.retain()
+        rows = sum(departed.rows for departed in outcome.departed)
+        stays = f", {len(outcome.blocked)} stay though they are due" if outcome.blocked else ""
+        return f"{rows} rows left in {len(outcome.departed)} parts{stays}" if outcome.departed or outcome.blocked else "nothing was due"
 
     async def health(self) -> monitor.Health:
         """Say cheaply whether the platform can do its work."""
