@@ -42,7 +42,6 @@ from chainstrata.model import (
 from chainstrata.packs.relay import rollups
 from chainstrata.packs.relay.model import (
     ENDED_OPERATIONS,
-    ENDED_PACKETS,
     OPEN_PACKETS,
     ChannelOrdering,
     ChannelState,
@@ -497,7 +496,8 @@ DATASETS = (
         "packet_flow",
         time="created_at",
         entity=["src_chain_id", "src_port", "src_channel", "sequence"],
-        lifecycle=Lifecycle(keep=days(400), terminal=f"status IN {_in(ENDED_PACKETS)}"),
+        # Open ones leave too: a roll-up is folded from these rows, so none could leave past one that stays for ever.
+        lifecycle=Lifecycle(keep=days(400)),
         rollups=rollups.OF_PACKETS,
         conflict=merge(),
         mirror=Mirror(order_by=["src_chain_id", "src_port", "src_channel", "sequence"]),

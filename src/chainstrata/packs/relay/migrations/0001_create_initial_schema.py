@@ -2179,7 +2179,7 @@ CREATE TRIGGER "packet_flow__stamp" BEFORE UPDATE ON "relay"."packet_flow" FOR E
             "cache": {"tags": ["chain:{src_chain_id}", "channel:{src_chain_id}/{src_channel}"], "ttl": "5 minutes"},
             "conflict": {"policy": "merge"},
             "entity": ["src_chain_id", "src_port", "src_channel", "sequence"],
-            "lifecycle": {"keep": "400 days", "terminal": "status IN ('acknowledged', 'failed', 'timed_out')"},
+            "lifecycle": {"keep": "400 days"},
             "mirror": {"order_by": ["src_chain_id", "src_port", "src_channel", "sequence"]},
             "rollups": [
                 {
