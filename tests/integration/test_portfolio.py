@@ -143,6 +143,14 @@ async def test_an_amount_goes_to_the_last_unit_of_256_bits_and_no_further(people
 
 
 @pytest.mark.conforms("S1-17")
+async def test_one_unit_is_exact_for_every_number_of_decimals(people: Connection) -> None:
+    for places in range(256):
+        await add(people, "transaction_history", movement(log_index=places, amount=1, decimals=places))
+    found = await people.fetch_all("SELECT decimals, quantity FROM portfolio.transaction_history")
+    assert {row.decimals: row.quantity for row in found} == {places: EXACT.scaleb(Decimal(1), -places) for places in range(256)}
+
+
+@pytest.mark.conforms("S1-17")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     amount=st.integers(0, LARGEST),

@@ -68,8 +68,10 @@ ENUMS = (ASSET_TYPE, TRANSACTION_TYPE, PROTOCOL_CATEGORY, RISK_LEVEL, POSITION_T
 # NaN and Infinity are values of NUMERIC, and both pass a bare `>= 0`.
 FINITE = "'Infinity'::numeric"
 INCOMING_TYPES = ", ".join(f"'{kind}'" for kind in INCOMING)
-QUANTITY = "trim_scale(amount * (10::numeric ^ (-decimals)::numeric))"
-VALUE = "trim_scale(amount * (10::numeric ^ (-decimals)::numeric) * price_usd)"
+# A quotient has as many places as its dividend, so the amount is given those of the asset first: then nothing is cut off. A product
+# with 10 to the negative power would be shorter, and 0 on servers before 18, which keep but 16 places of that power.
+QUANTITY = "trim_scale(round(amount, decimals::integer) / 10::numeric ^ decimals::numeric)"
+VALUE = "trim_scale(round(amount, decimals::integer) / 10::numeric ^ decimals::numeric * price_usd)"
 
 CHAIN = (Spelling("[a-z0-9][a-z0-9_-]*", 1, 40),)
 # Hex addresses in lower case only, since a checksummed spelling would be a second address; others as their chain prints them.

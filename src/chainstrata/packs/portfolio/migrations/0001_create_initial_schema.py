@@ -466,7 +466,7 @@ def upgrade() -> None:
         sa.Column(
             "quantity",
             sa.Numeric(),
-            sa.Computed("trim_scale(amount * (10::numeric ^ (-decimals)::numeric))", persisted=True),
+            sa.Computed("trim_scale(round(amount, decimals::integer) / 10::numeric ^ decimals::numeric)", persisted=True),
             nullable=False,
             comment="The amount in whole assets, exact.",
         ),
@@ -479,7 +479,7 @@ def upgrade() -> None:
         sa.Column(
             "value_usd",
             sa.Numeric(),
-            sa.Computed("trim_scale(amount * (10::numeric ^ (-decimals)::numeric) * price_usd)", persisted=True),
+            sa.Computed("trim_scale(round(amount, decimals::integer) / 10::numeric ^ decimals::numeric * price_usd)", persisted=True),
             nullable=True,
             comment="Quantity times price, exact; NULL without a price, so that a missing price never counts as worthless.",
         ),
@@ -648,7 +648,7 @@ def upgrade() -> None:
         sa.Column(
             "quantity",
             sa.Numeric(),
-            sa.Computed("trim_scale(amount * (10::numeric ^ (-decimals)::numeric))", persisted=True),
+            sa.Computed("trim_scale(round(amount, decimals::integer) / 10::numeric ^ decimals::numeric)", persisted=True),
             nullable=False,
             comment="The amount in whole assets, exact.",
         ),
@@ -661,7 +661,7 @@ def upgrade() -> None:
         sa.Column(
             "value_usd",
             sa.Numeric(),
-            sa.Computed("trim_scale(amount * (10::numeric ^ (-decimals)::numeric) * price_usd)", persisted=True),
+            sa.Computed("trim_scale(round(amount, decimals::integer) / 10::numeric ^ decimals::numeric * price_usd)", persisted=True),
             nullable=True,
             comment="Quantity times price, exact; NULL without a price, so that a missing price never counts as worthless.",
         ),
