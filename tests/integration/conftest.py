@@ -1,18 +1,22 @@
 """Fixtures of the engines these tests run on."""
 
+from tests.fixtures.changing import begun_pack, lab, package
 from tests.fixtures.packs import catalog, pack_template, packs, rows, shared_packs
 from tests.fixtures.postgres import begun, conninfo, database, home, make_config, new_database, pristine, server, statements, template
 from tests.fixtures.samples import sampled, samples
 
 __all__ = [
     "begun",
+    "begun_pack",
     "catalog",
     "conninfo",
     "database",
     "home",
+    "lab",
     "make_config",
     "new_database",
     "pack_template",
+    "package",
     "packs",
     "pristine",
     "rows",

@@ -1,19 +1,16 @@
 """Every kind of change of a declaration: make writes it, up makes it, verify finds nothing, down takes it back whole."""
 
 from collections.abc import Callable
-from pathlib import Path
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from chainstrata.migrate import Site, Snapshot, down, make, snapshot, up, verify
+from chainstrata.migrate import Snapshot, down, make, up, verify
 from chainstrata.migrate.compare import compare
 from chainstrata.migrate.schema import Kind
 from chainstrata.model import Lifecycle, check, days, months, reference, unique
-from tests.fixtures.changing import NAME, Spec, base, col, computed, fill, idx
-from tests.fixtures.postgres import MakeConfig
+from tests.fixtures.changing import NAME, Lab, Spec, base, col, computed, idx
 
 Alter = Callable[[Spec], object]
 CASES: dict[str, Alter] = {}
@@ -318,32 +315,6 @@ def _(spec: Spec) -> None:
     spec.lifecycle = Lifecycle(partition=days(1), premake=9, keep=months(2), archive=False)
 
 
-@pytest.fixture(scope="module")
-def revisions() -> dict[str, str]:
-    """The base pack's own revisions, written by the first test that needs them."""
-    return {}
-
-
-async def take(conninfo: str) -> Snapshot:
-    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
-        return await snapshot(connection, [NAME])
-
-
-async def begin(site: Site, package: Path, revisions: dict[str, str]) -> Snapshot:
-    """Bring a database to a pack's first form, with rows."""
-    folder = package / "migrations"
-    if revisions:
-        folder.mkdir(exist_ok=True)
-        for name, text in revisions.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    else:
-        await make(site, NAME)
-        revisions |= {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
-    await up(site)
-    await fill(site.conninfo)
-    return await take(site.conninfo)
-
-
 def assert_same(one: Snapshot, other: Snapshot) -> None:
     # An extension stays when it is no longer asked for: others may use it.
     changes = [change for change in compare(one, other) if change.key.kind is not Kind.EXTENSION]
@@ -351,27 +322,20 @@ def assert_same(one: Snapshot, other: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_change_there_and_back(name: str, conninfo: str, make_config: MakeConfig, package: Path, revisions: dict[str, str]) -> None:
-    config = make_config()
-    first = await begin(base().site(conninfo, config, package), package, revisions)
+async def test_change_there_and_back(name: str, lab: Lab) -> None:
+    first = await lab.snapshot()
     changed = base()
     CASES[name](changed)
-    site = changed.site(conninfo, config, package)
+    site = lab.site(changed)
 
     made = await make(site, NAME)
     assert made.files
     await up(site)
     verdict = await verify(site)
     assert (verdict.ok, list(map(str, verdict.differences))) == (True, [])
-    second = await take(conninfo)
+    second = await lab.snapshot()
 
     await down(site, str(len(made.files)), yes=True)
-    assert_same(await take(conninfo), first)
+    assert_same(await lab.snapshot(), first)
     await up(site)
-    assert_same(await take(conninfo), second)
-
-
-@pytest.fixture
-def package(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Give the directory of a Python package of this test alone."""
-    return tmp_path / f"changing_{abs(hash(request.node.nodeid))}"
+    assert_same(await lab.snapshot(), second)

@@ -13,6 +13,8 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.schema import CreateIndex, CreateTable, SetColumnComment, SetTableComment
 
 from chainstrata.engines.postgres import translate
+from chainstrata.engines.postgres.errors import StatementInvalid, UndefinedName
+from chainstrata.errors import DeclarationError
 from chainstrata.migrate import ddl
 from chainstrata.migrate.policies import policy
 from chainstrata.migrate.schema import Key, Kind, canonical_json
@@ -23,6 +25,7 @@ from chainstrata.model import Catalog, Pack, SqlKind, SqlObject
 
 async def create_declared(connection: psycopg.AsyncConnection[Any], catalog: Catalog) -> None:
     """Build everything the packs declare, in one transaction. What is there already makes it fail."""
+    statement = ""
     try:
         async with connection.transaction():
             # Text literals that look like names with a schema are read in the same way whatever the role has set.
@@ -30,7 +33,12 @@ async def create_declared(connection: psycopg.AsyncConnection[Any], catalog: Cat
             for statement in declared_statements(catalog):
                 await run_text(connection, statement)
     except psycopg.Error as error:
-        raise translate(error) from error
+        ours = translate(error)
+        if isinstance(ours, StatementInvalid | UndefinedName):
+            # The declaration itself is at fault: something in it names what is not there, or is no SQL.
+            first = " ".join(statement.split("\n", 1)[0].split("(", 1)[0].split())
+            raise DeclarationError(first, "SQL", ours.message, hint=ours.hint) from error
+        raise ours from error
 
 
 def declared_statements(catalog: Catalog) -> Iterator[str]:

@@ -137,12 +137,16 @@ async def _squawk(text: str, *, in_transaction: bool) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Indexed:
-    """What an index or a key finds rows by. `plain`: any condition, order or operator class is the usual one."""
+    """What an index or a key finds rows by.
+
+    `plain`: it is a B-tree of all rows. `finds`: it finds every row with given values. `kept`: it is a constraint's.
+    """
 
     name: str
     columns: tuple[str, ...]
     unique: bool
     plain: bool
+    finds: bool
     kept: bool
 
 
@@ -156,15 +160,18 @@ def lint_declarations(catalog: Catalog) -> list[Finding]:
 
 
 def _indexed(table: sa.Table) -> list[_Indexed]:
-    listed = [_Indexed(str(table.primary_key.name), tuple(table.primary_key.columns.keys()), True, True, True)]
-    for constraint in sorted(table.constraints, key=lambda constraint: str(constraint.name)):
-        if isinstance(constraint, sa.UniqueConstraint):
-            listed.append(_Indexed(str(constraint.name), tuple(constraint.columns.keys()), True, True, True))
-    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+    keys = [table.primary_key, *(one for one in table.constraints if isinstance(one, sa.UniqueConstraint))]
+    listed = [_Indexed(str(key.name), tuple(key.columns.keys()), True, True, True, True) for key in keys]
+    for index in table.indexes:
         options = index.dialect_options["postgresql"]
-        usual = options["using"] in (False, None, "btree") and options["where"] is None and not options["include"] and not options["ops"]
-        listed.append(_Indexed(str(index.name), tuple(_column(part) for part in index.expressions), bool(index.unique), usual, False))
-    return listed
+        columns = tuple(_column(part) for part in index.expressions)
+        condition = "" if options["where"] is None else str(options["where"])
+        tree = options["using"] in (False, None, "btree") and not options["ops"]
+        # A row with values is found by an index of the rows that have any.
+        finds = tree and condition in ("", *(f"{column} IS NOT NULL" for column in columns))
+        plain = tree and not condition and not options["include"]
+        listed.append(_Indexed(str(index.name), columns, bool(index.unique), plain, finds, False))
+    return sorted(listed, key=lambda one: (not one.kept, one.name))
 
 
 def _column(expression: Any) -> str:
@@ -188,7 +195,7 @@ def _redundant(table: sa.Table) -> Iterator[Finding]:
 
 
 def _unindexed(pack: Pack, table: sa.Table) -> Iterator[Finding]:
-    listed = [one for one in _indexed(table) if one.plain or one.kept]
+    listed = [one for one in _indexed(table) if one.finds]
     for constraint in sorted(table.foreign_key_constraints, key=lambda constraint: str(constraint.name)):
         columns = tuple(constraint.column_keys)
         served = any(set(one.columns[: len(columns)]) == set(columns) for one in listed)
