@@ -29,7 +29,7 @@ async def traces(lab: Lab) -> list[str]:
 # Once, and one at a time ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.conforms("S1-33", "S1-34", "S3-63", "S4-70")
+@pytest.mark.conforms("S1-33", "S1-34", "S3-63", "S4-70", "S3-64")
 async def test_an_applied_revision_is_recorded_with_checksum_time_and_duration(lab: Lab) -> None:
     name = lab.revise(steps("one"))
     done = await up(lab.site())
@@ -367,6 +367,7 @@ async def test_undoing_what_stopped_half_way(lab: Lab) -> None:
 # As SQL ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conforms("S1-24")
 async def test_the_sql_run_by_psql_does_the_same(lab: Lab) -> None:
     lab.revise(FOUR_STEPS, "pass", transactional=False)
     lab.revise('op.create_table("extra", sa.Column("id", sa.BigInteger()), schema="demo", comment="Says: 100 % \\\\d")', number=3)
