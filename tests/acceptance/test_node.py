@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -50,6 +51,23 @@ def connect(home: Path) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(
         host="127.0.0.1", port=record["ports"]["postgres"], user="chainstrata", password=password, dbname="chainstrata", autocommit=True
     )
+
+
+def find_server(home: Path) -> int:
+    """Return the process number of the node's PostgreSQL, read from where its data is."""
+    data = home / json.loads((home / "postgres.json").read_text())["data"]
+    return int((data / "postmaster.pid").read_text().split()[0])
+
+
+def connect_again(home: Path) -> psycopg.Connection[tuple[object, ...]]:
+    """Connect as soon as the server takes connections."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return connect(home)
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
 
 
 @contextlib.contextmanager
@@ -106,12 +124,12 @@ def used_seconds(pid: int) -> float:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "term", "terminal closed"])
 def test_it_stops_cleanly_and_leaves_nothing_running(place: Path, number: signal.Signals) -> None:
     with running_node(place) as node:
-        server = int(next(place.glob("postgres/*/postmaster.pid")).read_text().split()[0]) if (place / "postgres").exists() else 0
+        server = find_server(place)
         assert node.stop(number) == 0
     said = "".join(node.lines)
     assert '"event": "stopping"' in said
     assert "Traceback" not in said
-    assert not server or not Path(f"/proc/{server}").exists()
+    assert not Path(f"/proc/{server}").exists()
 
 
 def test_a_stop_while_it_starts_is_clean_too(place: Path) -> None:
@@ -141,6 +159,36 @@ def test_killed_under_load_it_recovers_with_every_acknowledged_row(place: Path) 
         found = {row[0] for row in connection.execute("SELECT n FROM kept")}
     assert set(acknowledged) <= found
     assert len(found) <= len(acknowledged) + 1
+
+
+def test_postgres_killed_under_it_comes_back(place: Path) -> None:
+    with running_node(place) as node:
+        first = find_server(place)
+        os.kill(first, signal.SIGKILL)
+        with connect_again(place) as connection:
+            connection.execute("SELECT 1")
+        answers: list[int] = []
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and 200 not in answers[-1:]:
+            answers.append(node.get("/health")[0])
+        assert answers[-1] == 200
+        assert set(answers) <= {200, 503}
+        assert find_server(place) != first
+
+
+def test_asked_twice_it_stops_at_once_and_recovers(place: Path) -> None:
+    with running_node(place) as node, connect(place) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+        # A request that is never finished keeps the first stop waiting.
+        with socket.create_connection(("127.0.0.1", int(node.address.rpartition(":")[2]))) as client:
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+            node.process.send_signal(signal.SIGINT)
+            assert node.process.stdout is not None
+            assert '"hurry": false' in node.process.stdout.readline()
+            assert node.stop() == 0
+    assert '"hurry": true' in "".join(node.lines)
+    with running_node(place), connect(place) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ async def test_health_is_ok_while_the_database_answers(client: httpx.AsyncClient
     answer = await client.get("/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "reason": "", "version": "0.1.0", "uptime_seconds": 5.0})
     assert answer.headers["Cache-Control"] == "no-store"
+    assert (await client.head("/health")).status_code == 200
 
 
 async def test_health_is_503_with_the_reason_when_it_does_not(client: httpx.AsyncClient, database: Database) -> None:
@@ -123,7 +124,7 @@ async def test_every_error_has_the_same_shape(
     assert error["code"] == code
     assert set(error) >= {"code", "message", "hint"}
     assert "secret" not in answer.text
-    assert error["message"][0].islower()
+    assert not error["message"][0].isupper()
     assert answer.headers["X-Request-ID"]
 
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from chainstrata.api.requests import request_id
-from chainstrata.errors import ChainStrataError
+from chainstrata.errors import ChainStrataError, UsageError
 
+DESCRIBED: Final = "The description of every route is at /api/v1/openapi.json."
 LOGGER: Final = logging.getLogger("chainstrata.api")
 
 
@@ -57,6 +58,37 @@ def error_answer(
     return JSONResponse({"error": detail}, status, headers)
 
 
+class InvalidRequest(UsageError):
+    """A request whose parameters or body are not what the route takes; `problems` names every one."""
+
+    code = "invalid_request"
+    http_status = 422
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        message = problems[0] if len(problems) == 1 else f"{len(problems)} problems, first {problems[0]}"
+        super().__init__(message, hint=DESCRIBED)
+
+
+class NothingThere(UsageError):
+    """A path that no route has."""
+
+    code = "not_found"
+    http_status = 404
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"nothing is at {path}", hint=DESCRIBED)
+
+
+class WrongMethod(UsageError):
+    """A path with routes, but none for this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(f"{path} takes no {method}", hint=f"It takes {allowed}." if allowed else DESCRIBED)
+
+
 def handle_errors(app: FastAPI) -> None:
     """Make every error of the application answer in the one shape."""
     app.add_exception_handler(ChainStrataError, _ours)
@@ -67,31 +99,28 @@ def handle_errors(app: FastAPI) -> None:
 
 async def _ours(_: Request, error: Exception) -> Response:
     assert isinstance(error, ChainStrataError)  # noqa: S101  # registered for it alone
-    headers = {"Retry-After": "1"} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return error_answer(error.http_status, error.code, error.message, error.hint, headers=headers)
+    return _answer(error, headers={"Retry-After": "1"} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else None)
+
+
+def _answer(error: ChainStrataError, *, problems: Sequence[str] = (), headers: dict[str, str] | None = None) -> JSONResponse:
+    return error_answer(error.http_status, error.code, error.message, error.hint, problems=problems, headers=headers)
 
 
 async def _wrong_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-    return error_answer(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "invalid_request",
-        problems[0] if len(problems) == 1 else f"{len(problems)} problems, first {problems[0]}",
-        "The description of every route is at /api/v1/openapi.json.",
-        problems=problems,
-    )
+    return _answer(InvalidRequest(problems), problems=problems)
 
 
 async def _plain(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return error_answer(
-            404, "not_found", f"nothing is at {request.url.path}", "The description of every route is at /api/v1/openapi.json."
-        )
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
-    message = str(error.detail)
-    return error_answer(error.status_code, code, message[:1].lower() + message[1:], headers=dict(error.headers or {}))
+        return _answer(NothingThere(request.url.path), headers=headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return _answer(WrongMethod(request.method, request.url.path, headers.get("allow") or headers.get("Allow", "")), headers=headers)
+    detail = str(error.detail)
+    return error_answer(error.status_code, "http", detail[:1].lower() + detail[1:], headers=headers)
 
 
 async def _bug(request: Request, error: Exception) -> Response:

@@ -179,8 +179,8 @@ async def _existing(connection: Connection, table: TimedTable) -> tuple[list[Par
 
 _HINTS = {
     ProblemCode.TABLE_MISSING: "Run `chainstrata migrate up` first.",
-    ProblemCode.NOT_PARTITIONED: "Run `chainstrata partitions adopt` to turn it into a partitioned table while it is used.",
-    ProblemCode.WRONG_KEY: "Its partitions cannot be kept as declared; change the declaration or adopt the table anew.",
+    ProblemCode.NOT_PARTITIONED: "`chainstrata migrate verify` shows how it differs from its declaration.",
+    ProblemCode.WRONG_KEY: "Its partitions cannot be kept as declared; change the declaration, or make the table anew.",
 }
 
 
