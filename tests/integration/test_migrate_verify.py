@@ -60,7 +60,7 @@ def batches() -> list[list[str]]:
     return found
 
 
-@pytest.mark.conforms("S1-35", "S1-36", "S1-26")
+@pytest.mark.conforms("S1-35", "S1-36")
 @pytest.mark.parametrize("statements", batches(), ids=len)
 async def test_verify_names_what_was_changed_behind_its_back(lab: Lab, statements: list[str]) -> None:
     for statement in statements:
@@ -73,6 +73,7 @@ async def test_verify_names_what_was_changed_behind_its_back(lab: Lab, statement
         assert bool(one.live) is (one.deviation != "missing")
 
 
+@pytest.mark.conforms("S1-26")
 async def test_verify_is_content_with_partitions_and_finds_pending_edited_and_stopped(lab: Lab) -> None:
     assert (await verify(lab.site())).ok
     name = lab.revise('op.execute("SELECT 1")')
@@ -109,7 +110,7 @@ async def test_scratch_databases_go_also_those_of_killed_predecessors(lab: Lab) 
 # make -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.conforms("S0-35", "S4-71", "S4-79", "S4-69", "S4-75")
+@pytest.mark.conforms("S0-35", "S4-79")
 async def test_make_writes_a_named_revision_and_nothing_when_nothing_differs(lab: Lab) -> None:
     assert (await make(lab.site(), NAME)).files == ()
     changed = base()
