@@ -1,4 +1,4 @@
-"""The first time, from a fresh copy and with packages fetched, by each way the README names: as root and as an ordinary user."""
+"""The first time, from a fresh copy and with packages fetched: an ordinary user, and the tutorial from its first command."""
 
 import json
 import os
@@ -63,21 +63,7 @@ def is_ok(address: str) -> bool:
         return bool(json.load(answer)["status"] == "ok")
 
 
-def test_make_up_and_what_the_readme_says_next(copy: Path) -> None:
-    with make_up(copy, environment()) as (address, lines):
-        assert is_ok(address)
-        assert any("install locks/node.txt" in line for line in lines)
-        assert any(line.startswith("initdb") for line in lines)
-        activated = environment(PATH=f"{copy / '.venv/bin'}:{environment()['PATH']}")
-        for block in read_blocks(copy / "README.md"):
-            if "make " not in block.text:
-                subprocess.run(["bash", "-eu", "-c", block.text], cwd=copy, env=activated, check=True, timeout=120, capture_output=True)
-    with make_up(copy, environment()) as (address, lines):
-        assert is_ok(address)
-        assert not any(line.startswith(("initdb", "install", "create")) for line in lines)
-
-
-def test_make_up_as_an_ordinary_user(copy: Path, absent: Callable[[str], NoReturn]) -> None:
+def test_an_ordinary_user_makes_up_and_goes_on_as_the_readme_says(copy: Path, absent: Callable[[str], NoReturn]) -> None:
     if os.geteuid() != 0:
         pytest.skip("the other test runs as an ordinary user already")
     python = "/usr/bin/python3"
@@ -89,9 +75,16 @@ def test_make_up_as_an_ordinary_user(copy: Path, absent: Callable[[str], NoRetur
     for place in (house, copy, *copy.rglob("*")):
         shutil.chown(place, NOBODY, NOBODY)
     clean = environment(HOME=str(house), PYTHON=python, PATH="/usr/local/bin:/usr/bin:/bin")
-    with make_up(copy, clean, user=NOBODY, group=NOBODY, extra_groups=[]) as (address, _):
+    user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    with make_up(copy, clean, **user) as (address, lines):
         assert is_ok(address)
+        assert any("install locks/node.txt" in line for line in lines)
         assert (copy / ".chainstrata/postgres").stat().st_uid == NOBODY
+        activated = clean | {"PATH": f"{copy / '.venv/bin'}:{clean['PATH']}"}
+        blocks = [block.text for block in read_blocks(copy / "README.md") if "make " not in block.text]
+        assert blocks
+        for text in blocks:
+            subprocess.run(["bash", "-eu", "-c", text], cwd=copy, env=activated, check=True, timeout=120, capture_output=True, **user)
 
 
 def test_the_tutorial_from_its_first_command(copy: Path) -> None:

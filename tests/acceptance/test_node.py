@@ -251,6 +251,23 @@ def test_status_without_a_node_says_so(fresh: Path) -> None:
     assert "chainstrata up" in shown.stderr
 
 
+def test_status_by_url_needs_no_node(fresh: Path, conninfo: str) -> None:
+    shown = run_command(fresh, "status", "--json", "--postgres-url", conninfo, "--pool-reserved", "1", "--packs", "strata")
+    status = json.loads(shown.stdout)
+    assert shown.returncode == 1
+    assert status["node"] is None
+    assert (status["engines"][0]["kind"], status["engines"][0]["state"]) == ("url", "running")
+    assert "schema_behind" in [finding["code"] for finding in status["findings"]]
+
+
+def test_status_by_url_says_when_the_server_is_not_there(fresh: Path) -> None:
+    shown = run_command(fresh, "status", "--postgres-url", "postgresql://nobody@127.0.0.1:1/none")
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("error: ")
+    assert "127.0.0.1" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
 def test_people_get_a_line_for_each_step_and_its_time(place: Path) -> None:
     command = [*COMMAND, "up", "--home", str(place)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(), cwd="/") as process:
