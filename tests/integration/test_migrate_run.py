@@ -12,7 +12,8 @@ from chainstrata.errors import ChainStrataError, UnknownName, UsageError
 from chainstrata.migrate import Direction, Progress, Status, down, goto, list_history, status, up
 from chainstrata.migrate.errors import HistoryUnusable, MigrationBusy, MigrationEdited, MigrationFailed, NeedsConsent, RevisionUnusable
 from chainstrata.migrate.history import LOCK_KEY
-from tests.fixtures.changing import NAME, Lab
+from tests.fixtures.changing import NAME, Begun, Lab
+from tests.fixtures.postgres import NewDatabase
 
 LOGGED = "op.execute(\"INSERT INTO demo.drafts (body) VALUES ('{}')\")"
 
@@ -203,15 +204,20 @@ async def test_interrupt_every_plan(lab: Lab, after: int) -> None:
     assert await lab.query("SELECT count(*) FROM demo.packets WHERE tries <> 1") == [(0,)]
 
 
-async def test_killed_in_the_middle_of_a_concurrent_build(lab: Lab) -> None:
+@pytest.mark.parametrize("how", ["by the server", "by its user"])
+async def test_killed_in_the_middle_of_a_concurrent_build(lab: Lab, how: str) -> None:
     lab.revise('op.create_index_concurrently("idx_kind", "events", ["kind", "chain_id"], schema="demo")', transactional=False)
     async with await psycopg.AsyncConnection.connect(lab.conninfo) as writer:
         await writer.execute("UPDATE demo.events_p2 SET kind = 'x' WHERE id = 1500")
         first = asyncio.create_task(up(lab.site()))
         await until_blocked(lab, "CREATE INDEX CONCURRENTLY")
-        await lab.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(query, 'CREATE INDEX CONCURRENTLY')")
-        with pytest.raises(ChainStrataError):
+        if how == "by its user":
+            first.cancel()
+        else:
+            await lab.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(query, 'CREATE INDEX CONCURRENTLY')")
+        with pytest.raises((ChainStrataError, asyncio.CancelledError)):
             await first
+    assert (await status(lab.site())).problems == ["demo_0002: interrupted after step 0 of 1"]
     assert await lab.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid") >= 1
     # A partition that comes meanwhile gets its part by itself.
     await lab.query("CREATE TABLE demo.events_p3 PARTITION OF demo.events FOR VALUES FROM ('2026-01-03+00') TO ('2026-01-04+00')")
@@ -373,11 +379,7 @@ async def test_the_sql_run_by_psql_does_the_same(lab: Lab) -> None:
     lab.revise('op.create_table("extra", sa.Column("id", sa.BigInteger()), schema="demo", comment="Says: 100 % \\\\d")', number=3)
     planned = await up(lab.site(), dry_run=True)
     assert await traces(lab) == []
-    program = locate_binaries().tool("psql")
-    pipe = asyncio.subprocess.PIPE
-    psql = await asyncio.create_subprocess_exec(program, "-X", "-q", "-d", lab.conninfo, "-f", "-", stdin=pipe, stdout=pipe, stderr=pipe)
-    _, errors = await psql.communicate(planned.sql.encode())
-    assert (psql.returncode, errors.decode()) == (0, "")
+    assert await run_psql(lab, planned.sql) == (0, "")
     by_psql = await lab.snapshot()
     assert (await status(lab.site())).pending == []
     assert {row[0] for row in await lab.query("SELECT version_num FROM strata.alembic_version")} == {"demo_0003"}
@@ -387,3 +389,41 @@ async def test_the_sql_run_by_psql_does_the_same(lab: Lab) -> None:
     # Every online operation finds its work done.
     await up(lab.site())
     assert dict(await lab.snapshot()) == dict(by_psql)
+
+
+EVERY_ONLINE_OPERATION = """
+op.create_index_concurrently("idx_events_kind__new", "events", ["kind", "ts"], schema="demo", comment="A better one.")
+op.swap_index("idx_events_kind__new", "idx_events_kind", "demo.events")
+op.add_constraint_concurrently("demo.packets", "fee__new", "CHECK (fee >= 0)")
+op.swap_constraint("demo.packets", "fee__new", "packets_fee_sensible")
+op.add_constraint_concurrently("demo.packets", "packets_pair_key", "UNIQUE (chain_id, id)")
+op.add_constraint_concurrently("demo.events", "fk_events_chain", "FOREIGN KEY (chain_id) REFERENCES demo.chains (id)")
+op.drop_index_concurrently("idx_packets_seen", "packets", schema="demo")
+op.drop_index_concurrently("idx_nowhere", "packets", schema="demo")
+op.set_not_null_concurrently("demo.packets", "fee")
+op.backfill("demo.packets", "status = 'done', note = note || ':x 100 %'", "status <> 'done'", pages=1)
+op.execute("ALTER TABLE demo.packets ALTER COLUMN status SET DEFAULT 'done'")
+op.execute("DROP FUNCTION demo.of_chain")
+op.execute("DROP VIEW demo.open_fees")
+op.execute("DROP VIEW demo.open_packets")
+op.execute("DROP INDEX demo.idx_packets_open")
+op.replace_enum("demo.state", ["done", "gone"])
+"""
+
+
+async def test_every_online_operation_can_be_run_by_psql_too(lab: Lab, new_database: NewDatabase, begun_pack: Begun) -> None:
+    lab.revise(EVERY_ONLINE_OPERATION, transactional=False)
+    twin = Lab(await new_database(begun_pack.template), lab.config, lab.package)
+    assert await run_psql(twin, (await up(twin.site(), dry_run=True)).sql) == (0, "")
+    await up(lab.site())
+    assert dict(await twin.snapshot()) == dict(await lab.snapshot())
+    rows = "SELECT id, status::text, note FROM demo.packets ORDER BY id"
+    assert await twin.query(rows) == await lab.query(rows)
+    assert (await up(twin.site())).finished == []
+
+
+async def run_psql(lab: Lab, script: str) -> tuple[int | None, str]:
+    program, pipe = locate_binaries().tool("psql"), asyncio.subprocess.PIPE
+    psql = await asyncio.create_subprocess_exec(program, "-X", "-q", "-d", lab.conninfo, "-f", "-", stdin=pipe, stdout=pipe, stderr=pipe)
+    _, errors = await psql.communicate(script.encode())
+    return psql.returncode, errors.decode()

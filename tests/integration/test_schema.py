@@ -1,6 +1,7 @@
 """The schema that migrating builds, the one that is declared, and the way back to nothing."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -9,10 +10,11 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 from chainstrata.engines.postgres.locate import locate_binaries
-from chainstrata.migrate import Site, create_declared, down, lint, make, snapshot, up
+from chainstrata.migrate import Site, create_declared, down, lint, make, snapshot, status, up, verify
 from chainstrata.migrate.compare import compare
 from chainstrata.migrate.schema import Key, Kind, Snapshot
 from chainstrata.migrate.scripts import pack_folder
+from chainstrata.model import Catalog
 from chainstrata.packs import load_catalog
 from tests.fixtures.postgres import MakeConfig, NewDatabase
 from tools.tree import list_files
@@ -93,7 +95,8 @@ async def test_a_pack_alone_is_made_by_its_own_revisions(site: Site, pack: str) 
 
 @pytest.mark.conforms("S1-24")
 async def test_the_whole_schema_as_one_script(site: Site, new_database: NewDatabase) -> None:
-    script = (await up(site, dry_run=True)).sql
+    script = (await up(site, from_base=True)).sql
+    assert script == (await up(site, dry_run=True)).sql
     program, pipe = locate_binaries().tool("psql"), asyncio.subprocess.PIPE
     psql = await asyncio.create_subprocess_exec(program, "-X", "-q", "-d", site.conninfo, "-f", "-", stdin=pipe, stdout=pipe, stderr=pipe)
     _, errors = await psql.communicate(script.encode())
@@ -109,3 +112,11 @@ def test_alembic_needs_no_set_up() -> None:
 
 async def test_lint_has_nothing_to_object_to(site: Site) -> None:
     assert list(map(str, await lint(site, every=True))) == []
+
+
+async def test_a_pack_that_is_no_longer_in_use_is_let_be(site: Site) -> None:
+    await up(site)
+    fewer = replace(site, catalog=Catalog([CATALOG.pack("strata"), CATALOG.pack("prices")]))
+    assert (await up(fewer)).finished == []
+    assert (await verify(fewer)).ok
+    assert [one.pack for one in (await status(fewer)).packs] == ["strata", "prices"]

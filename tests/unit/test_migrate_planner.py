@@ -115,16 +115,17 @@ def test_a_target_is_a_name_or_the_start_of_one() -> None:
 
 
 def test_a_history_that_is_not_what_ran_is_refused() -> None:
-    check_history(REVISIONS, applied("a_1"))
+    check_history(REVISIONS, applied("a_1"), "abc")
     edited = {"a_1": Record("a_1", "a", "another", Status.APPLIED, Direction.UP, 1, 1, START)}
     with pytest.raises(MigrationEdited):
-        check_history(REVISIONS, edited)
+        check_history(REVISIONS, edited, "abc")
     with pytest.raises(HistoryUnusable):
-        check_history({}, applied("a_1"))
+        check_history({}, applied("a_1"), "abc")
+    check_history({}, applied("a_1"), "bc")
     begun = {"a_1": Record("a_1", "a", "another", Status.FAILED, Direction.UP, 2, 3, START)}
     with pytest.raises(MigrationEdited):
-        check_history(REVISIONS, begun)
-    check_history(REVISIONS, {"a_1": Record("a_1", "a", "another", Status.FAILED, Direction.UP, 0, 3, START)})
+        check_history(REVISIONS, begun, "abc")
+    check_history(REVISIONS, {"a_1": Record("a_1", "a", "another", Status.FAILED, Direction.UP, 0, 3, START)}, "abc")
 
 
 def test_only_a_run_in_the_same_direction_goes_on() -> None:

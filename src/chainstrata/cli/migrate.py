@@ -7,6 +7,7 @@ import typer
 
 from chainstrata.cli.command import App
 from chainstrata.cli.invocation import output, settings
+from chainstrata.errors import UsageError
 
 if TYPE_CHECKING:
     from chainstrata.migrate import Outcome, Progress, RevisionStatus
@@ -27,12 +28,20 @@ async def migrate_up(
     packs: Packs = None,
     dry_run: DryRun = False,
     sql: Sql = False,
+    from_base: Annotated[
+        bool, typer.Option("--from-base", help="Plan for an empty database; needs none. With --sql or --dry-run.")
+    ] = False,
 ) -> None:
     """Apply revisions. What was interrupted goes on where it stopped."""
     from chainstrata import migrate
 
-    async with migrate.open_site(settings()) as site:
-        done = await migrate.up(site, target, packs=packs or [], dry_run=dry_run or sql, watch=_watch())
+    if from_base and not (dry_run or sql):
+        raise UsageError("--from-base only plans", hint="Give --sql or --dry-run with it.")
+    if from_base:
+        done = await migrate.up(migrate.offline_site(settings()), target, packs=packs or [], dry_run=True, from_base=True)
+    else:
+        async with migrate.open_site(settings()) as site:
+            done = await migrate.up(site, target, packs=packs or [], dry_run=dry_run or sql, watch=_watch())
     _show(done, planned=dry_run, sql=sql, nothing="nothing to apply: every revision is there")
 
 

@@ -46,7 +46,7 @@ async def make(site: Site, pack: str, message: str = "", *, empty: bool = False)
     declared_pack = site.catalog.pack(pack)
     scripts = Scripts.of(site.catalog, site.folders)
     records = await prepare(site)
-    check_history(scripts.revisions, records)
+    check_history(scripts.revisions, records, scripts.folders)
     pending = [revision.name for revision in plan_up(scripts.revisions, records, "heads", [pack])]
     if pending:
         raise NotMigrated(pending)
@@ -90,7 +90,8 @@ def _write(site: Site, pack: Pack, scripts: Scripts, message: str, drafts: Seque
             f"cannot write to {folder}: {error.strerror}",
             hint="Install the pack from its source tree (pip install -e), or set migrate.directory.",
         ) from error
-    notes = [line.text for one in drafts for line in one.upgrade if isinstance(line, Remark)]
+    notes = [] if folder == scripts.folders[pack.name] else [f"Move it to {scripts.folders[pack.name]}, where `migrate up` looks."]
+    notes += [line.text for one in drafts for line in one.upgrade if isinstance(line, Remark)]
     return Made(pack.name, written, [str(change) for change in changes], notes)
 
 

@@ -143,9 +143,11 @@ def steps_behind(record: Record | None, direction: Direction) -> int:
     return record.step
 
 
-def check_history(revisions: Revisions, records: Records) -> None:
-    """Refuse to go on from a history that is not what ran here."""
+def check_history(revisions: Revisions, records: Records, packs: Collection[str]) -> None:
+    """Refuse to go on from a history that is not what ran here. What packs left behind that are not in use is let be."""
     for name, record in records.items():
+        if record.pack not in packs:
+            continue
         if name not in revisions:
             raise HistoryUnusable(
                 f"revision {name} of pack {record.pack} is applied, but its file is nowhere",

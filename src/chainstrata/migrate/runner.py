@@ -49,12 +49,23 @@ _LOOK_EVERY: Final = 0.2
 
 
 async def up(
-    site: Site, target: str = "heads", *, packs: Collection[str] = (), dry_run: bool = False, watch: Watch = watch_nothing
+    site: Site,
+    target: str = "heads",
+    *,
+    packs: Collection[str] = (),
+    dry_run: bool = False,
+    from_base: bool = False,
+    watch: Watch = watch_nothing,
 ) -> Outcome:
-    """Apply revisions: all, those of a pack, the next so many, or up to one. What was interrupted goes on."""
-    return await _Runner(site, watch).run(
-        lambda revisions, records: (Direction.UP, plan_up(revisions, records, target, packs)), dry_run=dry_run
-    )
+    """Apply revisions: all, those of a pack, the next so many, or up to one. What was interrupted goes on.
+
+    `dry_run` only plans; with `from_base` it does so for an empty database and needs none.
+    """
+    runner = _Runner(site, watch)
+    if from_base:
+        revisions = runner.scripts.revisions
+        return runner.planned([runner.scripts.run(revision, Direction.UP) for revision in plan_up(revisions, {}, target, packs)], [])
+    return await runner.run(lambda revisions, records: (Direction.UP, plan_up(revisions, records, target, packs)), dry_run=dry_run)
 
 
 async def down(
@@ -111,8 +122,7 @@ class _Runner:
     async def run(self, plan: Plan, *, dry_run: bool, yes: bool = False) -> Outcome:
         async with open_migration_session(self.site) as connection:
             if dry_run:
-                runs = await self._plan(connection, plan)
-                return Outcome(runs, sql=write_script(runs, self.scripts.revisions, await self._applied(connection)))
+                return self.planned(await self._plan(connection, plan), await self._applied(connection))
             async with self.locked(connection):
                 await history.create_history(connection)
                 runs = await self._plan(connection, plan)
@@ -121,10 +131,14 @@ class _Runner:
                     raise NeedsConsent(losses)
                 return Outcome(runs, [await self._run_revision(connection, work) for work in runs])
 
+    def planned(self, runs: list[Run], applied: Collection[str]) -> Outcome:
+        """Return what would be done, and the same as SQL."""
+        return Outcome(runs, sql=write_script(runs, self.scripts.revisions, applied))
+
     async def _plan(self, connection: Driver, plan: Plan) -> list[Run]:
         records = await history.read_records(connection)
         revisions = self.scripts.revisions
-        check_history(revisions, records)
+        check_history(revisions, records, self.scripts.folders)
         direction, chosen = plan(revisions, records)
         return [self.scripts.run(revision, direction, records.get(revision.name)) for revision in chosen]
 

@@ -76,7 +76,7 @@ async def status(site: Site) -> SchemaStatus:
         records = await history.read_records(connection)
         busy = bool(await fetch(connection, history.QUERIES.find_holder, key=history.LOCK_KEY))
     listed = [_known(revision, records.get(name), busy) for name, revision in scripts.revisions.items()]
-    listed += [_missing(record) for name, record in records.items() if name not in scripts.revisions]
+    listed += [_missing(record) for name, record in records.items() if name not in scripts.revisions and record.pack in scripts.folders]
     return SchemaStatus([_pack(pack.name, scripts, listed) for pack in site.catalog.packs], listed)
 
 
