@@ -103,6 +103,16 @@ NODE_STOP_TIMEOUT = _setting(
     "How long services may take to finish what is in hand when the node stops.",
     check=_not_negative,
 )
+API_LOCAL_READS = _setting(
+    "api.local_reads",
+    bool,
+    True,
+    "In development mode, while node.host is a loopback address, programs on this machine read without a key. Writing always takes one.",
+)
+API_RATE = _setting(
+    "api.rate", int, 1000, "Requests a second that one key may make, twice as many in a burst; 0 for any number.", check=_not_negative
+)
+API_MAX_BODY_MB = _setting("api.max_body_mb", int, 64, "Largest body of a request, as it is sent, in MB.", check=_positive)
 PACKS = _setting("packs", list, [], "Packs to load, by name. Empty: every installed pack.")
 LOG_LEVEL = _setting("log.level", str, "info", "How much the node logs.", check=_one_of("debug", "info", "warning", "error"))
 

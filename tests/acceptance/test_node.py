@@ -90,6 +90,16 @@ def test_up_status_stop_and_up_again_with_its_data(fresh: Path) -> None:
         shown = run_command(fresh, "status", "--json")
         assert shown.returncode == 0, shown.stderr
         assert json.loads(shown.stdout)["node"]["pid"] == node.process.pid
+        key = (fresh / "secrets/api_key").read_text().strip()
+        assert key in node.steps["key"]
+        assert (fresh / "secrets/api_key").stat().st_mode & 0o777 == 0o600
+        assert node.get("/api/v1/keys")[0] == 401
+        assert [one["name"] for one in node.get("/api/v1/keys", key=key)[1]["keys"]] == ["first"]
+        made = json.loads(run_keys(fresh, "create", "reader", "--expires", "1d").stdout)
+        assert node.get("/api/v1/keys", key=made["secret"])[0] == 403
+        assert run_keys(fresh, "revoke", "reader").returncode == 0
+        listed = json.loads(run_keys(fresh, "list").stdout)
+        assert [(one["name"], one["state"]) for one in listed] == [("reader", "revoked"), ("first", "active")]
         with connect(fresh) as connection:
             connection.execute("CREATE TABLE kept (n int)")
             connection.execute("INSERT INTO kept VALUES (42)")
@@ -99,6 +109,8 @@ def test_up_status_stop_and_up_again_with_its_data(fresh: Path) -> None:
     assert not (fresh / "node.json").exists()
     with running_node(fresh) as node:
         assert "initdb" not in node.steps
+        assert key not in "".join(node.lines)
+        assert str(fresh / "secrets/api_key") in node.steps["key"]
         with connect(fresh) as connection:
             assert connection.execute("SELECT n FROM kept").fetchall() == [(42,)]
 
@@ -113,6 +125,11 @@ def test_a_node_started_again_is_up_in_under_3_seconds(place: Path) -> None:
     # Too much else runs here for the clock to say anything about the node; what it used itself does.
     assert os.getloadavg()[0] > (os.cpu_count() or 1), tries
     assert min(used for _, used in tries) < 2, tries
+
+
+def run_keys(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of `chainstrata keys`, answering in JSON."""
+    return run_command(home, "--json", "keys", *arguments)
 
 
 def used_seconds(pid: int) -> float:

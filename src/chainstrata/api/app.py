@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from chainstrata import __version__
+from chainstrata.access import Role
+from chainstrata.api import keys
+from chainstrata.api.access import Doorkeeper, guard
 from chainstrata.api.errors import handle_errors
 from chainstrata.api.requests import RequestIds
 from chainstrata.api.status import health_router, status_router
@@ -17,7 +20,9 @@ PREFIX = "/api/v1"
 DESCRIPTION = """The data tier of a blockchain product.
 
 Every error answers `{"error": {"code", "message", "hint"}}`; `code` is stable. Every answer carries `X-Request-ID`, the
-caller's own if it sent one; the node's log names it."""
+caller's own if it sent one; the node's log names it.
+
+A key goes along as `Authorization: Bearer KEY`. On the node's own machine, in development mode, reading takes none."""
 
 
 def create_app(platform: Platform, node: Callable[[], NodeStatus]) -> ASGIApp:
@@ -38,8 +43,10 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     )
     app.state.platform = platform
     app.state.node = node
+    app.state.doorkeeper = Doorkeeper(platform.keys, platform.config)
     handle_errors(app)
     app.include_router(health_router)
     app.include_router(status_router, prefix=PREFIX)
-    add_dashboard(app)
+    app.include_router(keys.router, prefix=PREFIX)
+    add_dashboard(app, [Depends(guard(Role.READ))])
     return app

@@ -1,6 +1,7 @@
 """One shape for every error that HTTP answers: ours, a wrong request, an unknown path, a bug."""
 
 import logging
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -97,9 +98,19 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
-async def _ours(_: Request, error: Exception) -> Response:
+async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ChainStrataError)  # noqa: S101  # registered for it alone
-    return _answer(error, headers={"Retry-After": "1"} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else None)
+    return _answer(error, headers=_headers_of(error, page=not request.url.path.startswith("/api/")))
+
+
+def _headers_of(error: ChainStrataError, *, page: bool) -> dict[str, str]:
+    """Return what an error says in headers: when to try again, how to say who one is."""
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        # A browser asks its user for the key, as a password, for pages only.
+        return {"WWW-Authenticate": 'Basic realm="ChainStrata: any name, a key as password", charset="UTF-8"' if page else "Bearer"}
+    if error.http_status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        return {"Retry-After": str(max(1, math.ceil(getattr(error, "retry_after", 1))))}
+    return {}
 
 
 def _answer(error: ChainStrataError, *, problems: Sequence[str] = (), headers: dict[str, str] | None = None) -> JSONResponse:

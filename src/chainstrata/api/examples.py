@@ -86,3 +86,27 @@ STATUS: Final[dict[str, Any]] = {
         },
     },
 }
+
+KEY: Final[dict[str, Any]] = {
+    "id": 2,
+    "name": "collector",
+    "prefix": "cs_5f0c9a1b2d3e",
+    "role": "write",
+    "state": "active",
+    "created_at": "2026-01-02T03:04:05.678901Z",
+    "expires_at": "2026-04-02T03:04:05.678901Z",
+    "revoked_at": None,
+}
+
+AUDIT: Final[dict[str, Any]] = {
+    "id": "0b8e0f3e-5a64-4b7e-9d40-0a4f3c1c9a57",
+    "at": "2026-01-02T03:04:05.678901Z",
+    "actor": "collector",
+    "key_id": 2,
+    "request": "9f86d081884c7d65",
+    "action": "ingest",
+    "object": "validators.snapshots",
+    "outcome": "done",
+    "detail": {"accepted": 10000, "updated": 0, "unchanged": 0, "merged": 0, "quarantined": 0},
+    "settled_at": "2026-01-02T03:04:05.712345Z",
+}

@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict
 
-from chainstrata.api.access import TheNode, ThePlatform
+from chainstrata.access import Role
+from chainstrata.api.access import TheNode, ThePlatform, guard
 from chainstrata.api.errors import documented
 from chainstrata.api.examples import STATUS
 from chainstrata.monitor import Status
@@ -44,7 +45,12 @@ async def get_health(platform: ThePlatform, node: TheNode, response: Response) -
 _EXAMPLE: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"application/json": {"example": STATUS}}}}
 
 
-@status_router.get("/status", summary="How everything is", responses={**documented(500), **_EXAMPLE})
+@status_router.get(
+    "/status",
+    summary="How everything is",
+    responses={**documented(401, 403, 429, 500), **_EXAMPLE},
+    dependencies=[Depends(guard(Role.READ))],
+)
 async def get_status(platform: ThePlatform, node: TheNode, response: Response) -> Status:
     """Engines, packs and their schemas, datasets with rows and sizes, services, and what is not as it should be.
 

@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 def build() -> App:
     """Return the command line with all groups. Their modules import what they run only when they run."""
-    from chainstrata.cli import archive, config, migrate, node, pack, partitions, postgres, quarantine, retention, rollups, sample
+    from chainstrata.cli import archive, config, keys, migrate, node, pack, partitions, postgres, quarantine, retention, rollups, sample
 
     app = App(
         "chainstrata", help="The data tier of a blockchain product: declare a dataset once, everything it needs follows.", completion=True
@@ -26,6 +26,7 @@ def build() -> App:
     for group in (
         archive.app,
         config.app,
+        keys.app,
         migrate.app,
         pack.app,
         partitions.app,

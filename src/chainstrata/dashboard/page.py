@@ -1,10 +1,12 @@
 """The status page and what it is made of."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from itertools import groupby
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.params import Depends
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -35,9 +37,9 @@ def _environment() -> Environment:
 _TEMPLATES: Final = _environment()
 
 
-def add_dashboard(app: FastAPI) -> None:
-    """Serve the page at `/`."""
-    app.include_router(router)
+def add_dashboard(app: FastAPI, dependencies: Sequence[Depends] = ()) -> None:
+    """Serve the page at `/`, to those whom the dependencies let in."""
+    app.include_router(router, dependencies=list(dependencies))
 
 
 @router.get("/")

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from typing import Any, Final
 
 from chainstrata.errors import ChainStrataError
@@ -67,6 +68,14 @@ def address_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{shown}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself is reached by this name or address."""
+    try:
+        return host.lower() == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class HttpService:

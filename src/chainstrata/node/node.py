@@ -22,10 +22,10 @@ from chainstrata import __version__, monitor
 from chainstrata.config import LOG_LEVEL, MODE, NODE_HOST, NODE_PORT, NODE_STOP_TIMEOUT, PACKS, POSTGRES_URL, ROLLUPS_EVERY, Config
 from chainstrata.engines.postgres import Database, EmbeddedPostgres, HomeLock, NodeRecord, Step, Target
 from chainstrata.engines.postgres.errors import CannotConnect
-from chainstrata.engines.postgres.home import prepare_home
+from chainstrata.engines.postgres.home import prepare_home, write_whole
 from chainstrata.engines.postgres.processes import read_process
 from chainstrata.errors import ChainStrataError
-from chainstrata.node.http import Application, HttpService, address_of, bind
+from chainstrata.node.http import Application, HttpService, address_of, bind, is_loopback
 from chainstrata.node.logs import logging_to
 from chainstrata.node.platform import Platform
 from chainstrata.node.report import Reporter, reported
@@ -39,6 +39,7 @@ LOGGER: Final = logging.getLogger("chainstrata.node")
 if TYPE_CHECKING:
     from chainstrata.migrate import Progress
 
+FIRST_KEY: Final = "api_key"
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 Web = Callable[[Platform, Callable[[], monitor.NodeStatus]], Application]
@@ -167,6 +168,7 @@ class Node:
             watch = Watch(platform)
             findings = await watch.look()
             detail.text = "; ".join(f"{one.severity}: {one.object}: {one.message}" for one in findings) or "nothing wrong"
+        await self._make_first_key(platform)
         with reported(self._reporter, "services") as detail:
             listener = bind(self.config[NODE_HOST], self.config[NODE_PORT])
             stack.callback(listener.close)
@@ -188,11 +190,25 @@ class Node:
         stack.callback(NodeRecord.remove, self.config.home)
         return self._address
 
+    async def _make_first_key(self, platform: Platform) -> None:
+        """On a machine of one's own the first key is made and told, so that there is one to begin with."""
+        if platform.target.kind == "url" or not is_loopback(self.config[NODE_HOST]):
+            return
+        with reported(self._reporter, "key") as detail:
+            path = self.config.home / "secrets" / FIRST_KEY
+            issued = await platform.keys.create_first()
+            if issued is not None:
+                write_whole(path, issued.secret + "\n")
+                detail.text = f"{issued.secret} may do everything; it is kept in {path}"
+            else:
+                detail.text = f"the first one is in {path}" if path.exists() else "`chainstrata keys list` names them"
+
     def _jobs(self, platform: Platform) -> list[Job]:
         """Return what comes round. Every job is also a command."""
         return [
             Job("partitions", Every(timedelta(hours=1)), platform.make_partitions),
             Job("retention", Daily(clock(2)), platform.retain_all),
+            Job("audit", Every(timedelta(minutes=1)), platform.catch_up_audit),
         ]
 
     def status(self) -> monitor.NodeStatus:

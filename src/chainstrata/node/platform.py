@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from chainstrata import monitor, partitions
+from chainstrata.access import Audit, Keys
 from chainstrata.config import PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
@@ -33,6 +34,9 @@ class Platform:
         self.database = database
         self.target = target
         self.rollups = Rollups(database, catalog, self._ensure_partitions)
+        self.audit = Audit(database, config.home)
+        """Who wrote what over HTTP."""
+        self.keys = Keys(database, self.audit)
         self.findings: tuple[monitor.Finding, ...] = ()
         """What longer looks in the background found last; a status includes it."""
         self.versions: tuple[monitor.SchemaVersion, ...] = ()
@@ -113,6 +117,11 @@ class Platform:
 
         done = (await migrate.up(self.site, watch=watch or watch_nothing)).finished
         return f"{len(done)} revisions of {len({one.pack for one in done})} packs applied" if done else "all applied"
+
+    async def catch_up_audit(self) -> str:
+        """Write what could not be recorded while PostgreSQL was away; return a line on what was done."""
+        written = await self.audit.catch_up()
+        return f"{written} entries recorded late" if written else "nothing waited"
 
     async def _ensure_partitions(self, rollup: str, lo: datetime, hi: datetime) -> None:
         options = partitions.Options.from_config(self.config)

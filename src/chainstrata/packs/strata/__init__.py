@@ -1,7 +1,7 @@
 """What the platform keeps about itself, in the schema `strata`: domains, and the tables of its features."""
 
 from chainstrata.model import UINT64, UINT256, Pack
-from chainstrata.packs.strata import leaving, tables
+from chainstrata.packs.strata import callers, leaving, tables
 
 __all__ = ["pack"]
 
@@ -10,7 +10,7 @@ pack = Pack(
     package=__name__,
     doc="The platform's own tables.",
     metadata=tables.METADATA,
-    datasets=(*tables.DATASETS, *leaving.DATASETS),
+    datasets=(*tables.DATASETS, *leaving.DATASETS, *callers.DATASETS),
     requires=(),
     domains=(UINT64, UINT256),
 )

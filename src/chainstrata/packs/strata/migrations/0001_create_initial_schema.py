@@ -19,6 +19,37 @@ def upgrade() -> None:
     )
     op.create_domain("strata.uint64", "numeric(20,0)", checks={"uint64_range": "VALUE >= 0 AND VALUE <= 18446744073709551615"})
     op.create_table(
+        "api_key",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the key."),
+        sa.Column("name", sa.Text(), nullable=False, comment="Who or what it was made for; what it writes is recorded under this name."),
+        sa.Column("prefix", sa.Text(), nullable=False, comment="Open part of the key, by which it is found and told from others."),
+        sa.Column(
+            "hash",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="SHA-256 of the whole key. It holds 256 random bits, so nobody finds it from this.",
+        ),
+        sa.Column("role", sa.Text(), nullable=False, comment="What it may do: read, write as well, or everything (admin)."),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False, comment="When it was made."),
+        sa.Column("expires_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it ends by itself; never when empty."),
+        sa.Column("revoked_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it was taken back."),
+        sa.PrimaryKeyConstraint("id", name="api_key_pkey"),
+        sa.UniqueConstraint("prefix", name="api_key_prefix_key"),
+        sa.CheckConstraint("length(hash) = 32", name="api_key_hash_whole"),
+        sa.CheckConstraint("role IN ('read', 'write', 'admin')", name="api_key_role_known"),
+        schema="strata",
+        comment="One row per key of the API. A key is taken back, never deleted, so that the record of writes stays readable.",
+    )
+    op.create_index(
+        "api_key_name_key",
+        "api_key",
+        ["name"],
+        schema="strata",
+        unique=True,
+        postgresql_where=sa.text("revoked_at IS NULL"),
+        comment="A name stands for one key at a time.",
+    )
+    op.create_table(
         "archive",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the archive."),
         sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset or roll-up whose rows it holds, by full name."),
@@ -63,6 +94,30 @@ def upgrade() -> None:
         schema="strata",
         comment="The archives of a dataset for a span of time.",
     )
+    op.create_table(
+        "audit",
+        sa.Column("id", sa.Uuid(), nullable=False, comment="Random name of the entry, so that the same one is never written twice."),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False, comment="When it was asked."),
+        sa.Column("actor", sa.Text(), nullable=False, comment="Name of the key, or who ran the command."),
+        sa.Column("key_id", sa.BigInteger(), nullable=True, comment="Key it was asked with; none for a command."),
+        sa.Column("request", sa.Text(), nullable=False, comment="ID of the request, as its answer and the log bear it."),
+        sa.Column("action", sa.Text(), nullable=False, comment="What was asked, as ingest or keys.create."),
+        sa.Column("object", sa.Text(), nullable=False, comment="What it was asked of: a dataset by full name, a key; empty for the whole."),
+        sa.Column("outcome", sa.Text(), nullable=False, comment="begun while it is not known; done, refused or failed."),
+        sa.Column("detail", pgtype("jsonb"), nullable=True, comment="What became of it: counts, or the code and message of the error."),
+        sa.Column(
+            "settled_at",
+            sa.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="When the outcome was known. Stays empty where the process ended on the way.",
+        ),
+        sa.PrimaryKeyConstraint("id", name="audit_pkey"),
+        sa.CheckConstraint("outcome IN ('begun', 'done', 'refused', 'failed')", name="audit_outcome_known"),
+        sa.CheckConstraint("(outcome = 'begun') = (settled_at IS NULL)", name="audit_settled"),
+        schema="strata",
+        comment="One row per write that was asked over HTTP, and per key made or taken back: who, what, when, and what became of it.",
+    )
+    op.create_index("idx_audit_at", "audit", ["at"], schema="strata", comment="The newest entries, and those old enough to leave.")
     op.create_table(
         "dataset",
         sa.Column("name", sa.Text(), nullable=False, comment="Dataset, by full name."),
@@ -678,7 +733,9 @@ $$;
 """,
         comment="Trigger function: sets updated_at to the moment of the change. A clock, not the start of the transaction, so that a row changed twice in one transaction shows it.",
     )
+    op.set_policy("strata.api_keys", {"table": "strata.api_key"})
     op.set_policy("strata.archives", {"table": "strata.archive"})
+    op.set_policy("strata.audit", {"lifecycle": {"keep": "400 days"}, "table": "strata.audit", "time": "at"})
     op.set_policy("strata.datasets", {"table": "strata.dataset"})
     op.set_policy("strata.departures", {"table": "strata.departure"})
     op.set_policy("strata.holds", {"table": "strata.hold"})
@@ -704,7 +761,9 @@ def downgrade() -> None:
     op.remove_policy("strata.holds")
     op.remove_policy("strata.departures")
     op.remove_policy("strata.datasets")
+    op.remove_policy("strata.audit")
     op.remove_policy("strata.archives")
+    op.remove_policy("strata.api_keys")
     op.drop_function("strata.touch_updated_at()")
     op.drop_function("strata.stamp_row()")
     op.drop_function("strata.sketch_registers(keys integer[])")
@@ -727,6 +786,8 @@ def downgrade() -> None:
     op.drop_table("hold", schema="strata")
     op.drop_table("departure", schema="strata")
     op.drop_table("dataset", schema="strata")
+    op.drop_table("audit", schema="strata")
     op.drop_table("archive", schema="strata")
+    op.drop_table("api_key", schema="strata")
     op.drop_domain("strata.uint64")
     op.drop_domain("strata.uint256")
