@@ -16,6 +16,7 @@ from chainstrata.access.audit import JOURNAL
 from chainstrata.api import build_api
 from chainstrata.engines.postgres import Database, PoolOptions
 from chainstrata.errors import UsageError
+from chainstrata.model import Catalog, days
 from chainstrata.node import Platform
 from tests.fixtures.api import LOCAL, NODE, TESTER, list_routes, make_keys, make_platform, open_client
 from tests.fixtures.demo import create_demo, demo_catalog
@@ -125,6 +126,7 @@ async def test_on_the_machine_itself_reading_takes_no_key_and_writing_does(
         assert (await client.get("/api/v1/keys", headers=headers)).status_code == 401
 
 
+@pytest.mark.conforms("S4-130")
 async def test_keys_are_made_and_taken_back_over_http_by_those_who_may(platform: Platform, stranger: httpx.AsyncClient) -> None:
     keys = await make_keys(platform)
     wish = {"name": "collector", "role": "write", "expires_days": 90}
@@ -192,6 +194,13 @@ async def test_a_key_that_was_good_lately_is_good_while_the_server_is_away(platf
     assert (await keys.authenticate(secret)).name == "sensor"
 
 
+@pytest.mark.conforms("S4-131")
+def test_the_record_is_kept_400_days(catalog: Catalog) -> None:
+    lifecycle = catalog.dataset("strata.audit").lifecycle
+    assert (lifecycle.keep, lifecycle.archive) == (days(400), True)
+
+
+@pytest.mark.conforms("S4-130")
 async def test_a_write_of_several_steps_is_on_record_from_its_begin(platform: Platform) -> None:
     entry = Entry(TESTER, "partitions.apply", "demo.prices")
     async with platform.audit.witness(entry) as detail:
