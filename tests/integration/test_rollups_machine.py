@@ -1,14 +1,17 @@
 """Whatever is done to the rows, in whatever order, every bucket is what the rows give.
 
-A state machine writes, corrects, deletes, truncates, ages, sends rows too late, interrupts and refreshes; a plain-Python
-oracle keeps every row that was ever counted.
+A state machine writes, corrects, deletes, truncates, ages, archives, puts back, sends rows too late, interrupts and
+refreshes; a plain-Python oracle keeps every row that was ever counted.
 """
 
 import asyncio
 import random
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
@@ -18,10 +21,28 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from psycopg import sql
 
-from chainstrata.engines.postgres import Connection, Database, PoolOptions
-from chainstrata.engines.postgres.errors import PostgresError
+from chainstrata.engines.postgres import Database, PoolOptions
+from chainstrata.engines.postgres.errors import CheckViolation, PostgresError
+from chainstrata.engines.postgres.partitioning import Span
+from chainstrata.engines.storage import LocalStorage
+from chainstrata.ingest import Ingest
+from chainstrata.model import hours
+from chainstrata.node.retention import RollupNeeds
+from chainstrata.retention import Options, Outcome, Retention
+from chainstrata.retention.archives import Archives
 from chainstrata.rollups import Rollups
-from tests.fixtures.prices import PART, PARTS, START, Oracle, Row, create_prices, expected_buckets, found_bucket, price_catalog
+from tests.fixtures.prices import (
+    PART,
+    PARTS,
+    START,
+    Oracle,
+    Row,
+    create_partitions,
+    create_prices,
+    expected_buckets,
+    found_bucket,
+    price_catalog,
+)
 
 T = TypeVar("T")
 STEPS_IN_A_RUN = 50
@@ -31,7 +52,8 @@ PARTS_OF_A_SECOND = 10**6
 OFFSETS = st.integers(0, PARTS * 6 * 3600 - 1)
 PRICES = st.decimals("0.01", "20", places=2)
 VOLUMES = st.none() | st.decimals("0", "9", places=1)
-CATALOG = price_catalog()
+KEEP = hours(6)
+CATALOG = price_catalog(keep=KEEP)
 DATASET = CATALOG.dataset("demo.price")
 LEVELS = [rollup.name for rollup in DATASET.rollups]
 
@@ -44,6 +66,17 @@ class World:
         self.conninfo = conninfo
         self.database = Database(conninfo, options=PoolOptions(min_size=1, max_size=6))
         self.rollups = Rollups(self.database, CATALOG)
+        self.ingest = Ingest(self.database, CATALOG, self.rollups)
+        self.archive = Path(tempfile.mkdtemp(prefix="chainstrata-test-"))
+        storage = LocalStorage(self.archive)
+        self.archives = Archives(self.database, CATALOG, storage)
+        needs = [RollupNeeds(self.rollups)]
+        self.retention = Retention(self.database, CATALOG, storage, dependants=needs, options=Options(release_wait=5))
+
+    async def retain(self, until: datetime) -> Outcome:
+        """Let everything before an instant go, as the platform does it."""
+        await self.rollups.refresh()
+        return await self.retention.run(["demo.price"], now=KEEP.shift(until))
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -61,13 +94,19 @@ class RollupMachine(RuleBasedStateMachine):
         self.oracle = Oracle()
         self.gone = START
         self.hours_gone = START
+        self.archived: dict[datetime, list[Row]] = {}
+        self.restored: set[datetime] = set()
         self.unique = 0
         self.world.do(self._empty())
 
     async def _empty(self) -> None:
         tables = [table.fullname for pack in CATALOG.packs for table in pack.metadata.tables.values()]
         async with await psycopg.AsyncConnection.connect(self.world.conninfo, autocommit=True) as connection:
+            parts = await connection.execute("SELECT relname FROM pg_class WHERE relname ~ '^price_' AND relkind = 'r' AND relispartition")
+            for row in await parts.fetchall():
+                await connection.execute(sql.SQL("DROP TABLE demo.{}").format(sql.Identifier(row[0])))
             await connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(sql.Identifier(*name.split(".")) for name in tables)))
+            await create_partitions(connection)
             await connection.execute("DELETE FROM demo.price__dirty")
 
     def _row(self, coin: str, offset: int, price: Decimal, volume: Decimal | None) -> Row:
@@ -136,6 +175,7 @@ class RollupMachine(RuleBasedStateMachine):
         self.world.do(self.world.database.execute(text, (coin, lo, hi)))
         self.oracle.present = {k: r for k, r in self.oracle.present.items() if not (r.coin_id == coin and lo <= r.ts < hi)}
 
+    @precondition(lambda self: not self.restored)
     @rule()
     def truncate(self) -> None:
         self.world.do(self.world.database.execute("TRUNCATE demo.price"))
@@ -175,22 +215,78 @@ class RollupMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.gone < PART.shift(START, PARTS))
     @rule()
     def age(self) -> None:
-        """The oldest partition leaves: its rows go, what they gave stays."""
+        """The oldest partition leaves with its rows, what they gave stays."""
         until = PART.shift(self.gone)
         self.world.do(self._age(until))
-        leaving = [row for row in self.oracle.present.values() if row.ts < until]
-        self.oracle.departed += leaving
-        self.oracle.present = {key: row for key, row in self.oracle.present.items() if row.ts >= until}
-        self.gone = until
+        self._note_departure(until)
 
     async def _age(self, until: datetime) -> None:
         await self.world.rollups.refresh()
         assert await self.world.rollups.blocks("demo.price", until) is None
         async with self.world.database.transaction() as connection:
             await self.world.rollups.let_go(connection, "demo.price", until)
-            # The partition itself, so that nothing is marked, as when it is dropped.
+            # The partition itself, so that nothing is marked.
             part = (until - START) // timedelta(hours=6) - 1
-            await connection.execute(sql.SQL("TRUNCATE demo.{}").format(sql.Identifier(f"price_{part}")))
+            await connection.execute(sql.SQL("DROP TABLE demo.{}").format(sql.Identifier(f"price_{part}")))
+
+    def _note_departure(self, until: datetime) -> list[Row]:
+        leaving = [row for row in self.oracle.present.values() if row.ts < until]
+        self.oracle.departed += leaving
+        self.oracle.present = {key: row for key, row in self.oracle.present.items() if row.ts >= until}
+        self.gone = until
+        return leaving
+
+    @precondition(lambda self: self.gone < PART.shift(START, PARTS))
+    @rule(delay=st.none() | st.integers(0, 200))
+    def archive(self, delay: int | None) -> None:
+        """The oldest partition leaves for the archive. Perhaps killed on the way and begun again."""
+        until = PART.shift(self.gone)
+        if delay is not None:
+            self.world.do(self._be_killed(self.world.retain(until), delay))
+        outcome = self.world.do(self.world.retain(until))
+        assert [str(one) for one in outcome.blocked if "put back" not in str(one)] == []
+        there = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'demo.price'::regclass"
+        parts = PARTS - (until - START) // timedelta(hours=6) + len(self.restored)
+        assert self.world.do(self.world.database.fetch_value(there)) == parts
+        start = self.gone
+        if leaving := self._note_departure(until):
+            self.archived[start] = leaving
+
+    @precondition(lambda self: set(self.archived) - self.restored)
+    @rule(data=st.data())
+    def put_back(self, data: st.DataObject) -> None:
+        """An archived period comes back as a partition, row for row. Buckets had its rows in all along."""
+        start = data.draw(st.sampled_from(sorted(set(self.archived) - self.restored)))
+        span = Span(start, PART.shift(start))
+        [_] = self.world.do(self.world.archives.restore("demo.price", span)).values()
+        self.restored.add(start)
+        found = self.world.do(
+            self.world.database.fetch_all(
+                "SELECT * FROM demo.price WHERE ts >= %(start)s AND ts < %(end)s ORDER BY coin_id, ts",
+                {"start": span.start, "end": span.end},
+            )
+        )
+        assert [Row(*row) for row in found] == sorted(self.archived[start], key=lambda row: (row.coin_id, row.ts))
+
+    @precondition(lambda self: self.restored)
+    @rule()
+    def let_what_was_put_back_leave_again(self) -> None:
+        self.world.do(self._lift_holds())
+        outcome = self.world.do(self.world.retain(self.gone))
+        assert [departed.rows for departed in outcome.departed] == [len(self.archived[start]) for start in sorted(self.restored)]
+        self.restored.clear()
+
+    async def _lift_holds(self) -> None:
+        for hold in await self.world.archives.holds():
+            await self.world.archives.lift(hold.id)
+
+    @precondition(lambda self: self.restored)
+    @rule(data=st.data())
+    def change_what_was_put_back(self, data: st.DataObject) -> None:
+        """Refused: roll-ups have those rows in for good."""
+        row = data.draw(st.sampled_from([row for start in sorted(self.restored) for row in self.archived[start]]))
+        with pytest.raises(CheckViolation, match="sealed"):
+            self.world.do(self.world.database.execute("DELETE FROM demo.price WHERE coin_id = %s AND ts = %s", (row.coin_id, row.ts)))
 
     @precondition(lambda self: self.hours_gone < self.gone)
     @rule()
@@ -215,12 +311,8 @@ class RollupMachine(RuleBasedStateMachine):
             self.oracle.departed += made
 
     async def _come_too_late(self, rows: list[Row]) -> None:
-        async def work(connection: Connection) -> None:
-            await connection.execute("CREATE TEMP TABLE late (LIKE demo.price) ON COMMIT DROP")
-            await connection.execute_many("INSERT INTO late VALUES (%s, %s, %s, %s)", [(r.coin_id, r.ts, r.price, r.volume) for r in rows])
-            await self.world.rollups.merge_late(connection, "demo.price", sql.SQL("late"))
-
-        await self.world.database.run(work)
+        answer = await self.world.ingest.ingest("demo.price", rows)
+        assert answer.merged == len(rows)
 
     # Refreshing and reading ------------------------------------------------------------------------------------------
 
@@ -232,12 +324,12 @@ class RollupMachine(RuleBasedStateMachine):
 
     @rule(delay=st.integers(0, 20))
     def refresh_and_be_killed(self, delay: int) -> None:
-        self.world.do(self._refresh_and_be_killed(delay))
+        self.world.do(self._be_killed(self.world.rollups.refresh(), delay))
 
-    async def _refresh_and_be_killed(self, delay: int) -> None:
-        """End the refreshing backend after some statements of another one."""
+    async def _be_killed(self, work: Coroutine[Any, Any, object], delay: int) -> None:
+        """End the backends that write after some statements of another one."""
         async with await psycopg.AsyncConnection.connect(self.world.conninfo, autocommit=True) as killer:
-            task = asyncio.ensure_future(self.world.rollups.refresh())
+            task = asyncio.ensure_future(work)
             for _ in range(delay):
                 await killer.execute("SELECT 1")
             await killer.execute(
@@ -294,6 +386,7 @@ def world(new_database: Callable[..., Awaitable[str]]) -> Iterator[World]:
         WORLD.append(made)
         yield made
         WORLD.clear()
+        shutil.rmtree(made.archive)
         runner.run(made.database.close())
 
 
@@ -311,11 +404,12 @@ def take_steps(steps: int) -> None:
 
 
 @pytest.mark.conforms("S0-55", "S3-55", "S3-56", "S3-57")
+@pytest.mark.timeout(900)
 def test_every_bucket_is_what_its_rows_give(world: World) -> None:
     take_steps(2_000)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(2 * 3600)
+@pytest.mark.timeout(4 * 3600)
 def test_every_bucket_is_what_its_rows_give_over_a_hundred_thousand_steps(world: World) -> None:
     take_steps(100_000)

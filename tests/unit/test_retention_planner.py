@@ -35,9 +35,9 @@ def after(standing: Standing, action: Action) -> Standing | None:
     """What the catalog says after a step; None when the partition is gone."""
     match action:
         case Action.SEAL:
-            return replace(standing, sealed=True)
+            return replace(standing, sealed=True, departure=1)
         case Action.UNSEAL:
-            return replace(standing, sealed=False, archived=False, released=False)
+            return replace(standing, sealed=False, archived=False, released=False, departure=0)
         case Action.ARCHIVE:
             return replace(standing, archived=True)
         case Action.RELEASE:
@@ -62,6 +62,14 @@ def test_steps_stand_in_one_order() -> None:
     [decision] = decide(table(), [day(1)], NOW)
     assert decision.steps == (Action.SEAL, Action.ARCHIVE, Action.RELEASE, Action.DETACH, Action.DROP)
     assert str(decision) == "pack.p01 (2026-03-01 to 2026-03-02) leaves: seal, archive, release, detach, drop"
+
+
+def test_what_was_put_back_stays_sealed_and_leaves_like_any_other() -> None:
+    restored = day(1, sealed=True, restored=True)
+    [early] = decide(table(), [restored], restored.partition.span.end)
+    assert (early.verdict, early.steps) == (Verdict.KEPT, ())
+    [late] = decide(table(), [restored], NOW)
+    assert late.steps == (Action.SEAL, Action.ARCHIVE, Action.RELEASE, Action.DETACH, Action.DROP)
 
 
 @given(st.lists(st.integers(1, 28), unique=True, min_size=1), st.integers(0, 40), st.data())

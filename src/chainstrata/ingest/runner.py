@@ -94,7 +94,7 @@ class Ingest:
         careful = False
         while True:
             try:
-                await self._route(writer, sifted)
+                await self._route(writer, sifted, careful=careful)
                 if strict and sifted.refused:
                     raise BatchRefused(name, sifted.refused)
                 return await self._write(writer, sifted, careful=careful, strict=strict, name=batch, origin=origin)
@@ -118,31 +118,37 @@ class Ingest:
         batch.rows = without(batch.rows, [misfit.row for misfit in misfits])
         batch.is_sifted = True
 
-    async def _route(self, writer: Writer, batch: _Batch) -> None:
-        """Set rows aside that no partition takes: late ones that roll-ups take in, others for quarantine."""
-        if not batch.rows.num_rows:
+    async def _route(self, writer: Writer, batch: _Batch, *, careful: bool) -> None:
+        """Set rows aside that no partition takes: late ones that roll-ups take in, others for quarantine.
+
+        A partition put back from the archive stands where rows have left, and is sealed. So once a write was refused, every
+        row before the instant is late.
+        """
+        dataset = writer.dataset
+        ticks = times_of(dataset, batch.rows) if batch.rows.num_rows and dataset.partitioned else None
+        if ticks is None:
             return
         places = writer.outside(batch.rows)
         if len(places):
             async with self._database.connection() as connection:
                 await writer.learn(connection)
             places = writer.outside(batch.rows)
-        if not len(places):
+        if not len(places) and not careful:
             return
-        dataset = writer.dataset
         gone = await self._late.gone_before(dataset.full_name) if self._late else None
-        ticks = times_of(dataset, batch.rows)
-        assert ticks is not None  # noqa: S101  # only rows with a time are outside of partitions
-        is_late = np.zeros(batch.rows.num_rows, dtype=bool)
-        if gone is not None:
-            is_late[places] = ticks[places] < ticks_of(gone)
+        outside = np.isin(np.arange(len(ticks)), places)
+        is_late = (ticks < ticks_of(gone)) & (outside | careful) if gone is not None else np.zeros(len(ticks), dtype=bool)
+        aside = np.flatnonzero(outside | is_late)
+        if not len(aside):
+            return
         merges = bool(gone is not None and self._late and self._late.takes_late(dataset.full_name))
-        stray = [place for place in places if not (merges and is_late[place])]
+        stray = [place for place in aside if not (merges and is_late[place])]
         misfits = [_stray(int(place), bool(is_late[place]), instant(int(ticks[place]))) for place in stray]
         batch.refused += refused(dataset, batch.rows, misfits)
         if merges and is_late.any():
-            batch.late = batch.rows.filter(pa.array(is_late))
-        batch.rows = without(batch.rows, [int(place) for place in places])
+            late = batch.rows.filter(pa.array(is_late))
+            batch.late = pa.concat_tables([batch.late, late]) if batch.late is not None else late
+        batch.rows = without(batch.rows, [int(place) for place in aside])
 
     async def _write(self, writer: Writer, batch: _Batch, *, careful: bool, strict: bool, name: str, origin: str) -> Answer:
         dataset = writer.dataset.full_name

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from chainstrata.model.dataset import Dataset
 from chainstrata.model.interval import Interval
 from chainstrata.model.lifecycle import Lifecycle
+from chainstrata.model.marking import children
 from chainstrata.model.pack import Catalog
 from chainstrata.model.rollup import rollup_table_name
 
@@ -14,7 +15,8 @@ from chainstrata.model.rollup import rollup_table_name
 class TimedTable:
     """A table whose rows age: a dataset's own (`prices.minute`) or a roll-up's (`prices.minute.hourly`).
 
-    `column` says how old a row is; `entity` what it is about. Partitioned when its life cycle has a partition.
+    `column` says how old a row is; `entity` what it is about. Partitioned when its life cycle has a partition. `feeds` says
+    that roll-ups are folded from its rows.
     """
 
     name: str
@@ -24,6 +26,7 @@ class TimedTable:
     entity: tuple[str, ...]
     key: tuple[str, ...]
     lifecycle: Lifecycle
+    feeds: bool = False
 
     @property
     def partitioned(self) -> bool:
@@ -71,12 +74,14 @@ def tables_of(dataset: Dataset) -> Iterator[TimedTable]:
             tuple(dataset.entity),
             dataset.key,
             dataset.lifecycle,
+            bool(children(dataset)),
         )
     for rollup in dataset.rollups:
         key = (*rollup.by, rollup.bucket)
         table = rollup_table_name(rollup, dataset.table)
         name = f"{dataset.full_name}.{rollup.name}"
-        yield TimedTable(name, dataset.schema, table, rollup.bucket, tuple(rollup.by), key, rollup.lifecycle)
+        feeds = bool(children(dataset, rollup.name))
+        yield TimedTable(name, dataset.schema, table, rollup.bucket, tuple(rollup.by), key, rollup.lifecycle, feeds)
 
 
 def _expand(catalog: Catalog, name: str) -> Iterator[str]:

@@ -54,7 +54,8 @@ def _decide(table: TimedTable, standing: Standing, now: datetime, blockers: list
         reason = "was detached by hand and is not archived; attach it again, or drop it yourself"
         return Decision(table, standing, Verdict.BLOCKED, (), (Blocker("detached", reason),), overdue)
     if not is_due(table, standing.partition, now):
-        steps = (Action.UNSEAL,) if standing.sealed else ()
+        # What was put back stays as it was archived, due or not.
+        steps = (Action.UNSEAL,) if standing.sealed and not standing.restored else ()
         return Decision(table, standing, Verdict.KEPT, steps)
     if older is not None and not standing.restored:
         blockers.append(Blocker("order", f"{older.name} is older and stays"))
@@ -65,9 +66,11 @@ def _decide(table: TimedTable, standing: Standing, now: datetime, blockers: list
 
 def steps_left(standing: Standing) -> tuple[Action, ...]:
     """Return the steps of a departure that are not done yet."""
-    archived = standing.sealed and standing.archived
+    # A seal without a departure is that of rows put back from the archive: they leave like any others.
+    sealed = standing.sealed and bool(standing.departure)
+    archived = sealed and standing.archived
     done = {
-        Action.SEAL: standing.sealed or standing.released,
+        Action.SEAL: sealed or standing.released,
         Action.ARCHIVE: archived or standing.released,
         Action.RELEASE: standing.released,
         Action.DETACH: not standing.attached,

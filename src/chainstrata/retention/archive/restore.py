@@ -25,6 +25,7 @@ from chainstrata.retention.archive import reader
 from chainstrata.retention.archive.manifest import Manifest
 from chainstrata.retention.archive.registry import add_hold
 from chainstrata.retention.archive.source import QUERIES, Rows, expect, prepare_session, read_columns
+from chainstrata.retention.ddl import seal
 from chainstrata.retention.errors import ArchiveInUse, ArchiveMismatch
 from chainstrata.retention.model import Archive, ArchiveState
 
@@ -114,6 +115,10 @@ class Restore:
         async def work() -> None:
             await connection.execute(ddl.attach(self._parent, partition))
             await connection.execute(ddl.drop_constraint(partition, BOUND_CHECK))
+            if self._table.feeds:
+                # Roll-ups have these rows in for good: what changed here now would never reach them.
+                for statement in seal(ddl.identifier(partition)):
+                    await connection.execute(statement)
             await connection.execute(sql.SQL("COMMENT ON TABLE {} IS NULL").format(ddl.identifier(partition)))
             params = {"id": archive.id, "table": partition.name, "state": ArchiveState.RESTORED.value}
             await connection.execute(QUERIES.restored_archive, params)
