@@ -247,6 +247,19 @@ MIGRATE_WAIT_TIMEOUT = _setting(
 )
 MIGRATE_DIRECTORY = _setting("migrate.directory", Path, Path(), "Where `migrate make` writes. Empty: the pack's own migrations directory.")
 
+# Ingest -----------------------------------------------------------------------------------------------------------------
+INGEST_PAYLOAD_BYTES = _setting(
+    "ingest.payload_bytes", int, 64 * 1024 * 1024, "Largest body of rows taken from the network, as it comes.", check=_positive
+)
+INGEST_PAYLOAD_UNPACKED = _setting(
+    "ingest.payload_unpacked",
+    int,
+    256 * 1024 * 1024,
+    "Bytes such a body may become when it is decompressed and decoded; what would become more is refused before it does.",
+    check=_positive,
+)
+INGEST_PAYLOAD_ROWS = _setting("ingest.payload_rows", int, 5_000_000, "Most rows such a body may have.", check=_positive)
+
 # Roll-ups ---------------------------------------------------------------------------------------------------------------
 ROLLUPS_EVERY = _setting(
     "rollups.every", timedelta, timedelta(seconds=1), "How often the node looks for roll-ups that are behind.", check=_positive

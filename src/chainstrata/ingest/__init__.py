@@ -5,8 +5,9 @@ quarantine for what does not fit. `copy_rows` writes an Arrow table as it is. Ev
 """
 
 from chainstrata.ingest.copy import copy_rows
-from chainstrata.ingest.errors import BatchRefused, IngestError, UnfitColumn
+from chainstrata.ingest.errors import BatchRefused, IngestError, PayloadTooLarge, PayloadUnreadable, UnfitColumn
 from chainstrata.ingest.model import Answer, LateRows
+from chainstrata.ingest.payload import Limits, Payload
 from chainstrata.ingest.runner import Ingest
 from chainstrata.ingest.samples import Loaded, SampleRefused, Samples, list_samples, packs_with_samples
 from chainstrata.ingest.wire import WireColumn, WireTable, WireType, describe_table
@@ -17,7 +18,11 @@ __all__ = [
     "Ingest",
     "IngestError",
     "LateRows",
+    "Limits",
     "Loaded",
+    "Payload",
+    "PayloadTooLarge",
+    "PayloadUnreadable",
     "SampleRefused",
     "Samples",
     "UnfitColumn",

@@ -36,3 +36,26 @@ class BatchRefused(IngestError):
             hint="Correct them, or send the batch without strict: they go to quarantine and the others are written.",
         )
         self.rows = tuple(rows)
+
+
+class PayloadTooLarge(IngestError):
+    """Rows that would cost more memory than one payload may. Nothing was unpacked beyond that."""
+
+    code = "payload_too_large"
+    http_status = 413
+
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        super().__init__(f"the payload is too large: {problem}", hint=hint or "Send it in several parts, each with a name of its own.")
+
+
+class PayloadUnreadable(IngestError):
+    """Bytes that are not what they are said to be, or end too early."""
+
+    code = "payload_unreadable"
+    http_status = 400
+    exit_code = 2
+
+    def __init__(self, kind: str, problem: str) -> None:
+        super().__init__(
+            f"not readable as {kind}: {problem}", hint="Check that it is whole, and that its format and encoding are named rightly."
+        )

@@ -19,8 +19,10 @@ from chainstrata.engines.postgres import Connection, Database, load_queries
 from chainstrata.engines.postgres.errors import StatementFailed, UndefinedName
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import BatchRefused, UnfitColumn
-from chainstrata.ingest.intake import Format, Taken, take
+from chainstrata.ingest.intake import take
 from chainstrata.ingest.model import Answer, LateRows
+from chainstrata.ingest.payload import Format
+from chainstrata.ingest.python_rows import Taken
 from chainstrata.ingest.sift import Misfit, find_misfits, instant, refused, ticks_of, times_of, without
 from chainstrata.ingest.wire import WireTable, describe_table
 from chainstrata.ingest.writer import Counts, Writer

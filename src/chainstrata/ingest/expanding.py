@@ -1,0 +1,83 @@
+"""Columns that say a value once and mean it many times, made into plain ones if what they mean fits."""
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from chainstrata.ingest.arrow import pc
+from chainstrata.ingest.errors import PayloadTooLarge
+
+_ALIASING: Final = ("is_list_view", "is_large_list_view")
+
+
+def expand(table: Any, most: int) -> Any:
+    """Return the table with plain columns; raise `PayloadTooLarge` if a column would take more than `most` bytes."""
+    for number, field in enumerate(table.schema):
+        kind = field.type
+        if any(getattr(pa.types, name)(kind) for name in _ALIASING):
+            raise PayloadTooLarge(f"{field.name}: {kind} has no size that can be told", hint="Write it as a plain list.")
+        if _folded(kind):
+            whole = table.column(number)
+            size = sum(_size(chunk) for chunk in whole.chunks)
+            if size > most:
+                raise PayloadTooLarge(f"{field.name}: {size} bytes unpacked, at most {most} are taken")
+            table = table.set_column(number, field.name, pa.chunked_array([_plain(chunk) for chunk in whole.chunks], _meant(kind)))
+        elif pa.types.is_nested(kind) and _nested_folded(kind):
+            size = sum(_nested_size(chunk) for chunk in table.column(number).chunks)
+            if size > most:
+                raise PayloadTooLarge(f"{field.name}: {size} bytes unpacked, at most {most} are taken")
+    return table
+
+
+def _folded(kind: Any) -> bool:
+    types = pa.types
+    return bool(types.is_dictionary(kind) or types.is_run_end_encoded(kind) or types.is_string_view(kind) or types.is_binary_view(kind))
+
+
+def _nested_folded(kind: Any) -> bool:
+    return any(_folded(kind.field(number).type) or _nested_folded(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _meant(kind: Any) -> Any:
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _meant(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_binary_view(kind) else kind
+
+
+def _plain(values: Any) -> Any:
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    elif pa.types.is_run_end_encoded(values.type):
+        values = pc.run_end_decode(values)
+    return values.cast(_meant(values.type)) if _folded(values.type) else values
+
+
+def _size(values: Any) -> int:
+    """Return what the values take once each is written out."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return len(values) * 8 if not _lengthy(kind.value_type) else _sum_of(values.indices, values.dictionary)
+    if pa.types.is_run_end_encoded(kind):
+        longest = _size(values.values) if _folded(kind.value_type) else values.values.nbytes
+        return int(len(values) * max(8, longest))
+    views = np.frombuffer(values.buffers()[1], dtype="<i4").reshape(-1, 4)[values.offset : values.offset + len(values), 0]
+    return int(views.sum(dtype=np.int64))
+
+
+def _nested_size(values: Any) -> int:
+    """Return at most what the values take: as if each were as long as all that is said once."""
+    return int(len(values.flatten()) * max(8, values.nbytes)) if hasattr(values, "flatten") else int(len(values) * max(8, values.nbytes))
+
+
+def _lengthy(kind: Any) -> bool:
+    return not pa.types.is_primitive(kind)
+
+
+def _sum_of(indices: Any, dictionary: Any) -> int:
+    if pa.types.is_string(dictionary.type) or pa.types.is_large_string(dictionary.type) or pa.types.is_binary(dictionary.type):
+        lengths = pc.binary_length(dictionary)
+        return int(pc.sum(pc.cast(pc.take(lengths, indices), pa.int64())).as_py() or 0)
+    return int(len(indices) * max(8, dictionary.nbytes))
