@@ -15,9 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-Run = Callable[[], float | Awaitable[float]]
+Taken = float | Mapping[str, float]
+"""A round's figure; or several by aspect, the benchmark's own figure under the empty name if there is one."""
+Run = Callable[[], Taken | Awaitable[Taken]]
 Progress = Callable[[str], None]
 
+_ASPECT = ": "
 _DECLARES = re.compile(r"^BENCHMARK\b", re.MULTILINE)
 
 
@@ -32,7 +35,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """`prepare(quick)` sets up, yields what to measure and tears down. A case returns one round's figure in `unit`."""
+    """`prepare(quick)` sets up, yields what to measure and tears down. A case returns one round's figure in `unit`.
+
+    A case may return further figures by the name of their aspect; that name says their unit if it is another.
+    """
 
     doc: str
     unit: str
@@ -69,9 +75,12 @@ class Result:
 
     @property
     def ratios(self) -> dict[str, float]:
-        """How many times the reference's figure each case shows."""
-        reference = self.cases[self.benchmark.reference].rounds
-        return {name: statistics.median(map(_divide, figures.rounds, reference)) for name, figures in self.cases.items()}
+        """How many times the reference's figure each case shows; an aspect against the same of the reference, if it has it."""
+        return {name: statistics.median(map(_divide, figures.rounds, self._reference(name))) for name, figures in self.cases.items()}
+
+    def _reference(self, name: str) -> tuple[float, ...]:
+        own = self.cases[self.benchmark.reference]
+        return self.cases.get(_label(self.benchmark.reference, name.partition(_ASPECT)[2]), own).rounds
 
 
 def list_names() -> list[str]:
@@ -105,16 +114,22 @@ async def measure(name: str, benchmark: Benchmark, *, quick: bool, progress: Pro
             raise LookupError(
                 f"{name}: the reference {benchmark.reference!r} cannot run here: {prepared.skipped.get(benchmark.reference, '')}"
             )
-        taken: dict[str, list[float]] = {case: [] for case in names}
+        taken: dict[str, list[float]] = {}
         rounds = benchmark.quick_rounds if quick else benchmark.rounds
         for turn in range(rounds + 1):
             progress(f"{name}: round {turn} of {rounds}" if turn else f"{name}: warming up")
             for case in order(names, turn):
                 figure = prepared.cases[case]()
-                taken[case].append(float(await figure if inspect.isawaitable(figure) else figure))
+                found = await figure if inspect.isawaitable(figure) else figure
+                for aspect, value in (found if isinstance(found, Mapping) else {"": found}).items():
+                    taken.setdefault(_label(case, aspect), []).append(float(value))
         cases = {case: Figures(tuple(figures[1:])) for case, figures in taken.items()}
         return Result(name, benchmark, cases, dict(prepared.skipped), dict(prepared.versions))
 
 
 def _divide(figure: float, reference: float) -> float:
     return figure / reference
+
+
+def _label(case: str, aspect: str) -> str:
+    return f"{case}{_ASPECT}{aspect}" if aspect else case

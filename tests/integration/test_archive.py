@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
@@ -194,6 +195,25 @@ async def insert(database: Database, some: list[dict[str, Any]]) -> None:
     names = "id, ts, small, big, price, fixed, broad, units, real, double, flag, text, padded, day, local, other_time, wait, uuid, data, raw, tags"
     statement = f"INSERT INTO kinds.rows ({names}) SELECT {names} FROM jsonb_populate_recordset(NULL::kinds.rows, %(content)s::jsonb)"
     await database.execute(statement, {"content": json.dumps(content)})  # type: ignore[arg-type]  # names of this file
+
+
+async def test_each_column_is_written_as_it_takes_least_room(database: Database, catalog: Catalog, tmp_path: Path) -> None:
+    """Deltas for times in order, a dictionary for what repeats, split bytes for floats that do not."""
+    await database.execute(
+        "INSERT INTO kinds.rows (id, ts, big, double, text) SELECT i, %(old)s::timestamptz + i * interval '1 s', i * 12345678901,"
+        " 1 + random(), md5((random() * 50)::int::text) FROM generate_series(1, 20000) i",
+        {"old": OLD},
+    )
+    await keeper(database, catalog, tmp_path).run(now=NOW)
+    [path] = tmp_path.rglob("*.parquet")
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    encodings = {column.path_in_schema: set(column.encodings) for column in map(group.column, range(group.num_columns))}
+    assert all("DELTA_BINARY_PACKED" in encodings[name] for name in ("id", "ts", "big", "doubled"))
+    assert "BYTE_STREAM_SPLIT" in encodings["double"]
+    assert "RLE_DICTIONARY" in encodings["text"]
+    rows = pq.read_table(path)
+    assert rows.num_rows == 20000
+    assert pa.compute.sum(rows["big"]).as_py() == sum(range(20001)) * 12345678901
 
 
 # What archives are good for ------------------------------------------------------------------------------------------

@@ -86,6 +86,16 @@ async def test_a_benchmark_whose_reference_cannot_run_says_so() -> None:
         await harness.measure("sample", make_benchmark([], reference="absent"), quick=True, progress=lambda line: None)
 
 
+async def test_aspects_are_held_against_the_same_of_the_reference() -> None:
+    @asynccontextmanager
+    async def prepare(quick: bool) -> AsyncIterator[Prepared]:
+        yield Prepared({"plain": lambda: {"": 4.0, "stall": 2.0}, "ours": lambda: {"": 2.0, "stall": 1.0, "more": 8.0}})
+
+    benchmark = Benchmark("Counts.", "ms", "lower", "plain", prepare, rounds=1)
+    result = await harness.measure("sample", benchmark, quick=False, progress=lambda line: None)
+    assert result.ratios == {"plain": 1, "plain: stall": 1, "ours": 0.5, "ours: stall": 0.5, "ours: more": 2}
+
+
 def test_an_unknown_benchmark_names_the_known_ones() -> None:
     with pytest.raises(LookupError, match="no benchmark 'nothing'"):
         harness.load("nothing")

@@ -120,12 +120,15 @@ class Departure:
         begun = await begin(connection, storage, subject) if self._table.lifecycle.archive else None
         made = None
         async with connection.begin(isolation=IsolationLevel.REPEATABLE_READ, read_only=True):
-            expected = await look(connection, rows)
-            if begun is not None and expected.rows:
-                made = await make_archive(connection, storage, begun.directory, subject, expected)
-        self._rows = expected.rows
+            if begun is None:
+                self._rows = await connection.fetch_value(sql.SQL("SELECT count(*) FROM {}").format(rows.relation))
+            else:
+                expected = await look(connection, rows)
+                self._rows = expected.rows
+                if expected.rows:
+                    made = await make_archive(connection, storage, begun.directory, subject, expected)
         async with connection.begin():
-            noted = {"id": self._standing.departure, "rows": expected.rows, "archive": None}
+            noted = {"id": self._standing.departure, "rows": self._rows, "archive": None}
             if begun is not None and made is not None:
                 await complete(connection, begun, made, ArchiveState.READY)
                 noted["archive"], self._archive = begun.id, begun.directory

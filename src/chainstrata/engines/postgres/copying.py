@@ -69,13 +69,19 @@ def _take(pgconn: pq.abc.PGconn, block: int) -> Generator[Wait, Ready | int, tup
     """Take rows until a block is full; the second value says that there are no more."""
     parts: list[memoryview] = []
     size = 0
+    looked = False
+    take, keep = pgconn.get_copy_data, parts.append
     while size < block:
-        count, data = pgconn.get_copy_data(1)
+        count, data = take(1)
         if count > 0:
-            parts.append(data)
+            keep(data)
             size += count
+            looked = False
         elif count == 0:
-            yield Wait.R
+            # Mostly there is more already, and asking for it is much cheaper than waiting to be told.
+            if looked:
+                yield Wait.R
+            looked = True
             pgconn.consume_input()
         else:
             yield from _finish(pgconn)

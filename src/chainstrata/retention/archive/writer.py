@@ -20,6 +20,7 @@ from chainstrata.engines.postgres.copying import copying
 from chainstrata.engines.storage import Staged
 from chainstrata.retention.archive.columns import ArchivedColumn
 from chainstrata.retention.archive.digest import ColumnDigest
+from chainstrata.retention.archive.encodings import choose, writer_options
 from chainstrata.retention.archive.manifest import ArchivedFile, show
 from chainstrata.retention.archive.source import Expected, Rows
 from chainstrata.retention.errors import ArchiveMismatch
@@ -30,8 +31,6 @@ ROW_GROUP: Final = 131_072
 FILE_BYTES: Final = 256 << 20
 """Size after which the next file is begun: a file is read back as a whole."""
 _PARSE_BYTES: Final = 8 << 20
-# Dictionaries pay for texts and numbers that repeat; for a column of times in order, deltas do.
-_COMPRESSION: Final = {"compression": "zstd", "compression_level": 3, "write_statistics": True, "version": "2.6"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +194,7 @@ class _Writer:
         table = pa.concat_tables(self._pending)
         if self._parquet is None:
             self._file = _HashedFile(self._staged.create(f"part-{len(self._files):05}.parquet"))
-            self._parquet = pq.ParquetWriter(self._file, self._schema, **_COMPRESSION)
+            self._parquet = pq.ParquetWriter(self._file, self._schema, **writer_options(choose(table.slice(0, rows))))
         self._parquet.write_table(table.slice(0, rows), row_group_size=ROW_GROUP)
         self._file_rows += rows
         rest = table.slice(rows)
