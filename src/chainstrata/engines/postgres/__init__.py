@@ -11,7 +11,7 @@ from chainstrata.engines.postgres.metrics import PoolStats
 from chainstrata.engines.postgres.pool import PoolOptions
 from chainstrata.engines.postgres.queries import Queries, Query, load_queries, parse_queries
 from chainstrata.engines.postgres.server import EmbeddedPostgres, ServerState, Step, plan_parameters
-from chainstrata.engines.postgres.session import open_session
+from chainstrata.engines.postgres.session import open_replication, open_session
 from chainstrata.engines.postgres.statements import Params, Statement
 from chainstrata.engines.postgres.target import Target, open_target
 from chainstrata.engines.postgres.translate import translate
@@ -32,6 +32,7 @@ __all__ = [
     "Step",
     "Target",
     "load_queries",
+    "open_replication",
     "open_session",
     "open_target",
     "parse_queries",

@@ -38,3 +38,21 @@ async def open_session(
             yield connection
     except psycopg.Error as error:
         raise translate(error) from error
+
+
+@asynccontextmanager
+async def open_replication(conninfo: str, *, name: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """A connection that speaks the replication commands, on which changes may be waited for as long as it takes."""
+    prepared = session_conninfo(conninfo, application_name=name, statement_timeout=0)
+    target = libpq.make_conninfo(prepared, replication="database", application_name=name)
+    try:
+        driver = await psycopg.AsyncConnection.connect(target, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise translate(error, sent=False) from error
+    try:
+        yield driver
+    except psycopg.Error as error:
+        raise translate(error) from error
+    finally:
+        # Closing is all: the server notices, and a clean end of a stream would wait for it to have sent everything.
+        await driver.close()

@@ -1,0 +1,56 @@
+"""What can go wrong with change capture.
+
+CaptureError
+├── StreamBroken          what came over the replication connection is not what the protocol says
+├── CannotCapture         the server is not set up for logical replication
+├── SlotLost              the slot is gone, or what it kept no longer joins on to what the mirrors have
+├── DatasetStopped        one dataset cannot go on; the others do
+└── NotApplied            something was not applied in time
+"""
+
+from chainstrata.errors import ChainStrataError
+
+
+class CaptureError(ChainStrataError):
+    """Base of everything change capture."""
+
+    code = "cdc"
+
+
+class StreamBroken(CaptureError):
+    """The replication stream holds something unexpected. Reading on would risk applying nonsense."""
+
+    code = "cdc_stream_broken"
+
+
+class CannotCapture(CaptureError):
+    """The server cannot be captured from as it is set up."""
+
+    code = "cdc_cannot_capture"
+    http_status = 503
+
+
+class SlotLost(CaptureError):
+    """Changes between what the mirrors have and what the server still keeps are gone."""
+
+    code = "cdc_slot_lost"
+    http_status = 409
+
+
+class DatasetStopped(CaptureError):
+    """This dataset needs a person; its changes wait at the server meanwhile."""
+
+    code = "cdc_dataset_stopped"
+    http_status = 409
+
+    def __init__(self, dataset: str, problem: str, *, hint: str) -> None:
+        super().__init__(f"{dataset}: {problem}", hint=hint)
+        self.dataset = dataset
+
+
+class NotApplied(CaptureError):
+    """A position was not reached within the time given."""
+
+    code = "cdc_not_applied"
+    http_status = 504
+    retryable = True
