@@ -164,7 +164,7 @@ class Table:
                 parts = "ARRAY[extract(year FROM {0}) * 12 + extract(month FROM {0}), extract(day FROM {0}), \
                     extract(hour FROM {0}) * 3600000000 + extract(minute FROM {0}) * 60000000 + extract(microsecond FROM {0})]"
                 shown.append(sql.SQL("CASE WHEN {0} IS NOT NULL THEN " + parts + "::int8[] END").format(column))
-            elif kind == "jsonb":
+            elif kind in ("jsonb", "mood"):
                 shown.append(sql.SQL("{}::text").format(column))
             else:
                 shown.append(column)
