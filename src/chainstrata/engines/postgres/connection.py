@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, NamedTuple, TypeVar, overload
 
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
+from psycopg.abc import AdaptContext
 from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory, tuple_row
 
@@ -19,6 +20,25 @@ from chainstrata.engines.postgres.translate import is_stale_plan, translate
 
 T = TypeVar("T")
 _PARAMETERS: Final = "Pass a mapping for `%(name)s`, a sequence for `%s`, with values of types that PostgreSQL has."
+
+
+class _Rendered(sql.Composable):
+    """A statement as the driver quoted it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        connection = context.connection if context else None
+        return str(self._obj).encode(connection.info.encoding if connection else "utf-8")
+
+
+class ResultField(NamedTuple):
+    """A column of a result: its name, and its type's number and modifier."""
+
+    name: str
+    oid: int
+    modifier: int
 
 
 class Connection:
@@ -83,6 +103,22 @@ class Connection:
             raise self._failed(error, statement, text, started) from error
         self._done(statement, text, started)
         return cursor.rowcount
+
+    def render(self, statement: Statement, params: Params = None) -> sql.Composable:
+        """Return the statement with its values written into it, safely quoted, for what takes no parameters: COPY, a cursor."""
+        text, values, _ = self._cache.prepare(statement, params)
+        try:
+            return _Rendered(psycopg.AsyncClientCursor(self.driver).mogrify(text, values))
+        except (psycopg.Error, TypeError) as error:
+            raise StatementError(f"parameters do not fit: {error}", hint=_PARAMETERS) from error
+
+    async def describe(self, statement: Statement) -> list[ResultField]:
+        """Run a statement and return the columns of its result, without its rows."""
+        result = (await self._execute(statement, None, tuple_row)).pgresult
+        if result is None:
+            return []
+        fields = range(result.nfields)
+        return [ResultField((result.fname(field) or b"").decode(), result.ftype(field), result.fmod(field)) for field in fields]
 
     @asynccontextmanager
     async def stream(

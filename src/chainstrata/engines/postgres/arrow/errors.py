@@ -1,0 +1,14 @@
+"""What cannot be given as Arrow."""
+
+from chainstrata.engines.postgres.errors import PostgresError
+
+
+class Unrepresentable(PostgresError):
+    """A value that PostgreSQL holds and Arrow's type does not: an infinite time, a number that is none."""
+
+    code = "unrepresentable"
+    http_status = 422
+
+    def __init__(self, column: str, problem: str) -> None:
+        super().__init__(f"column {column!r} {problem}", hint="Leave such rows out, or read the column as text: `column::text`.")
+        self.column = column
