@@ -11,9 +11,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute as _compute
 
 from chainstrata.engines.postgres.arrow.errors import Unrepresentable
+
+# Its functions are made when it is imported, so no checker knows them.
+pc: Any = _compute
 
 Array = npt.NDArray[Any]
 _EPOCH_DAYS: Final = 10957
