@@ -75,20 +75,23 @@ def plan(
     """
     every = level.rollup.every
     positions = [source.marked.index(name) for name in level.rollup.by]
+    # By time first: many marks share theirs, and the calendar is the dear part.
+    times: dict[tuple[datetime | None, datetime | None], set[Key]] = {}
+    for mark in marks:
+        times.setdefault((mark.lo, mark.hi), set()).add(tuple([mark.key[position] for position in positions]))
     ranges: list[Range] = []
     single: dict[datetime, set[Key]] = {}
-    for mark in marks:
-        lo, hi = mark.lo or span.lo, mark.hi or span.hi
+    for (begin, end), keys in times.items():
+        lo, hi = begin or span.lo, end or span.hi
         if floor is not None:
             lo = max(lo, floor)
         if lo >= hi:
             continue
-        key = tuple(mark.key[position] for position in positions)
-        if not key or None in key or every.shift(every.floor(lo), 2) < hi:
+        if every.shift(every.floor(lo), 2) < hi or any(not key or None in key for key in keys):
             ranges.append(_aligned(every, lo, hi))
         else:
             for start in _starts(every, lo, hi):
-                single.setdefault(start, set()).add(key)
+                single.setdefault(start, set()).update(keys)
     dense = _dense(single, keys_per_bucket)
     whole = _joined(every, [*ranges, *(Range(start, every.shift(start)) for start in dense)])
     sparse = {start: keys for start, keys in single.items() if start not in dense and not _covered(start, whole)}

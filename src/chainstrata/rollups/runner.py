@@ -376,7 +376,8 @@ class Rollups:
 def _pairs(level: Level, pairs: Pairs) -> dict[str, Any]:
     every = level.rollup.every
     params: dict[str, Any] = {f"key_{place}": [key[place] for key in pairs.keys] for place in range(len(level.rollup.by))}
-    return params | {"lo": list(pairs.starts), "hi": [every.shift(start) for start in pairs.starts]}
+    ends = {start: every.shift(start) for start in set(pairs.starts)}
+    return params | {"lo": list(pairs.starts), "hi": [ends[start] for start in pairs.starts]}
 
 
 def _difference(level: Level, row: Sequence[Any], width: int) -> Difference:
