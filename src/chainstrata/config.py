@@ -259,6 +259,44 @@ INGEST_PAYLOAD_UNPACKED = _setting(
     check=_positive,
 )
 INGEST_PAYLOAD_ROWS = _setting("ingest.payload_rows", int, 5_000_000, "Most rows such a body may have.", check=_positive)
+INGEST_PATIENCE = _setting(
+    "ingest.patience",
+    timedelta,
+    timedelta(seconds=5),
+    "How long a batch waits for its turn and for a connection before it goes to the spool.",
+    check=_positive,
+)
+INGEST_QUEUE_BYTES = _setting(
+    "ingest.queue_bytes", int, 256 * 1024 * 1024, "Bytes of rows that may be on their way in at once; others wait.", check=_positive
+)
+INGEST_QUEUE_BATCHES = _setting(
+    "ingest.queue_batches", int, 10_000, "Batches that may be on their way in at once; others wait.", check=_positive
+)
+INGEST_WRITERS = _setting("ingest.writers", int, 4, "Large batches written at once by a process.", check=_positive)
+INGEST_GATHER_DELAY = _setting(
+    "ingest.gather_delay",
+    timedelta,
+    timedelta(milliseconds=5),
+    "Longest that a small batch waits for others to share its transaction. One that comes alone does not wait.",
+    check=_not_negative,
+)
+INGEST_GATHER_ROWS = _setting(
+    "ingest.gather_rows", int, 1_000, "Rows up to which a batch shares a transaction; 0 has each have its own.", check=_not_negative
+)
+INGEST_SPOOL_BYTES = _setting(
+    "ingest.spool_bytes",
+    int,
+    1024 * 1024 * 1024,
+    "Bytes that batches may take in the spool of the home while PostgreSQL is away; beyond that writers are told to try later.",
+    check=_not_negative,
+)
+INGEST_RETRY_AFTER = _setting(
+    "ingest.retry_after",
+    timedelta,
+    timedelta(seconds=5),
+    "After how long a writer that finds no room is told to try again.",
+    check=_positive,
+)
 
 # Roll-ups ---------------------------------------------------------------------------------------------------------------
 ROLLUPS_EVERY = _setting(

@@ -9,7 +9,7 @@ from chainstrata.node.watch import INSPECTIONS
 from chainstrata.partitions import ProblemCode
 from tools.tree import ROOT
 
-SOURCES = ("src/chainstrata/monitor/planner.py", "src/chainstrata/monitor/runner.py")
+SOURCES = ("src/chainstrata/monitor/planner.py", "src/chainstrata/monitor/runner.py", "src/chainstrata/node/spool.py")
 
 
 def list_written() -> Iterator[str]:

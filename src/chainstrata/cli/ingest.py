@@ -74,5 +74,6 @@ def _describe(answer: "Answer") -> str:
         "unchanged": answer.unchanged,
         "merged into roll-ups": answer.merged,
         "not taken": answer.quarantined,
+        "on disk until PostgreSQL is back": answer.spooled,
     }
     return ", ".join(f"{show_count(count)} {name}" for name, count in parts.items() if count) or "no rows"

@@ -16,7 +16,21 @@ INTERRUPTED = 130
 
 def build() -> App:
     """Return the command line with all groups. Their modules import what they run only when they run."""
-    from chainstrata.cli import archive, config, keys, migrate, node, pack, partitions, postgres, quarantine, retention, rollups, sample
+    from chainstrata.cli import (
+        archive,
+        config,
+        keys,
+        migrate,
+        node,
+        pack,
+        partitions,
+        postgres,
+        quarantine,
+        retention,
+        rollups,
+        sample,
+        spool,
+    )
 
     app = App(
         "chainstrata", help="The data tier of a blockchain product: declare a dataset once, everything it needs follows.", completion=True
@@ -35,6 +49,7 @@ def build() -> App:
         retention.app,
         rollups.app,
         sample.app,
+        spool.app,
     ):
         app.add_typer(group)
     return app

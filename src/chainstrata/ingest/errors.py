@@ -59,3 +59,15 @@ class PayloadUnreadable(IngestError):
         super().__init__(
             f"not readable as {kind}: {problem}", hint="Check that it is whole, and that its format and encoding are named rightly."
         )
+
+
+class TryLater(IngestError):
+    """PostgreSQL is away and there is no room to keep rows until it is back, or too many wait already. Nothing was taken."""
+
+    code = "try_later"
+    retryable = True
+    http_status = 503
+
+    def __init__(self, problem: str, *, after: float) -> None:
+        super().__init__(problem, hint=f"Send the same again in {after:g} s. `chainstrata spool list` says what waits.")
+        self.retry_after = after

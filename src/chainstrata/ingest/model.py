@@ -1,6 +1,6 @@
 """What is asked of ingest, and what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,7 +15,8 @@ class Answer:
     """What became of a batch. `repeated`: a batch of this name was taken before, and this one changed nothing.
 
     Every row is in exactly one of the counts: `accepted` written anew, `updated` over one with its key, `unchanged` because
-    nothing new was in it, `merged` into roll-ups because it came too late to be kept, `quarantined` with its reason.
+    nothing new was in it, `merged` into roll-ups because it came too late to be kept, `quarantined` with its reason, `spooled`
+    because PostgreSQL was away: safe on disk, and written by itself when it is back.
     """
 
     dataset: str
@@ -26,10 +27,11 @@ class Answer:
     quarantined: int = 0
     lsn: str = ""
     repeated: bool = False
+    spooled: int = 0
 
     @property
     def rows(self) -> int:
-        return self.accepted + self.updated + self.unchanged + self.merged + self.quarantined
+        return self.accepted + self.updated + self.unchanged + self.merged + self.quarantined + self.spooled
 
     def __add__(self, other: "Answer") -> "Answer":
         return Answer(
@@ -41,7 +43,24 @@ class Answer:
             self.quarantined + other.quarantined,
             other.lsn or self.lsn,
             self.repeated and other.repeated,
+            self.spooled + other.spooled,
         )
+
+
+@dataclass(slots=True)
+class Receipt:
+    """The number of a transaction under way. Should its outcome stay unknown, the server can be asked by that later."""
+
+    transaction: str = ""
+
+    async def note(self, connection: Connection) -> None:
+        """Remember the transaction of this connection; as the first thing in it, before anything is written."""
+        self.transaction = ""
+        self.transaction = await connection.fetch_value("SELECT pg_current_xact_id()::text")
+
+
+Witness = Callable[[Connection, Answer], Awaitable[None]]
+"""Records what becomes of rows, in the transaction that writes them."""
 
 
 class LateRows(Protocol):

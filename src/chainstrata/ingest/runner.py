@@ -5,10 +5,10 @@ there, or none is. Rows that do not fit go to quarantine with the reason and the
 A batch that bears a name is taken once, whatever happens to the answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,11 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
-from chainstrata.engines.postgres.errors import StatementFailed, UndefinedName
+from chainstrata.engines.postgres.errors import PostgresError, StatementFailed, UndefinedName
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import BatchRefused, UnfitColumn
 from chainstrata.ingest.intake import take
-from chainstrata.ingest.model import Answer, LateRows
+from chainstrata.ingest.model import Answer, LateRows, Receipt, Witness
 from chainstrata.ingest.payload import Format
 from chainstrata.ingest.python_rows import Taken
 from chainstrata.ingest.sift import Misfit, find_misfits, instant, refused, ticks_of, times_of, without
@@ -29,11 +29,12 @@ from chainstrata.ingest.writer import Counts, Writer
 from chainstrata.model import Catalog
 from chainstrata.packs.strata.quarantine import Reason, Refused, add_rows, reason_for
 
+T = TypeVar("T")
 QUERIES = load_queries(__package__)
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """Rows on their way, and what was refused of them so far."""
 
     rows: Any
@@ -61,24 +62,25 @@ class Ingest:
         format: Format | None = None,  # noqa: A002  # as everybody calls it
         origin: str = "",
         progress: Callable[[Answer], None] | None = None,
+        witness: Witness | None = None,
     ) -> Answer:
         """Take rows into a dataset and return what became of them.
 
         A table or frame is one transaction; a long iterable or file is one for every 65,536 rows. `batch` names the batch, so
         that it may be sent again. `strict` refuses a batch with `BatchRefused` if any row of it does not fit. `origin` says in
-        quarantine where the rows came from.
+        quarantine where the rows came from. `witness` is called with each part's answer in the transaction that writes it.
         """
-        writer = await self._writer(name)
+        writer = await self.writer(name)
         done: Answer | None = None
         for number, taken in enumerate(take(source, writer.table, format=format)):
             own = f"{batch}#{number}" if batch and number else batch
-            answer = await self._take(writer, taken, strict=strict, batch=own, origin=origin)
+            answer = await self._take(writer, taken, strict=strict, batch=own, origin=origin, witness=witness)
             done = answer if done is None else done + answer
             if progress:
                 progress(done)
         return done or Answer(name)
 
-    async def _writer(self, name: str) -> Writer:
+    async def writer(self, name: str) -> Writer:
         if name not in self._writers:
             dataset = self._catalog.dataset(name)
             parents = {parent.dataset: self._catalog.dataset(parent.dataset) for parent in dataset.parents}
@@ -89,38 +91,96 @@ class Ingest:
             self._writers[name] = writer
         return self._writers[name]
 
-    async def _take(self, writer: Writer, taken: Taken, *, strict: bool, batch: str, origin: str) -> Answer:
+    async def take_one(
+        self,
+        name: str,
+        taken: Taken,
+        *,
+        strict: bool = False,
+        batch: str = "",
+        origin: str = "",
+        receipt: Receipt | None = None,
+        witness: Witness | None = None,
+    ) -> Answer:
+        """Take rows that were read already, as one transaction whose number goes on the receipt."""
+        writer = await self.writer(name)
+        return await self._take(writer, taken, strict=strict, batch=batch, origin=origin, receipt=receipt, witness=witness)
+
+    async def _take(
+        self,
+        writer: Writer,
+        taken: Taken,
+        *,
+        strict: bool,
+        batch: str,
+        origin: str,
+        receipt: Receipt | None = None,
+        witness: Witness | None = None,
+    ) -> Answer:
         name = writer.dataset.full_name
-        sifted = _Batch(taken.rows)
+        sifted = Batch(taken.rows)
         sifted.refused += [Refused(Reason.MALFORMED, problem, original=text) for text, problem in taken.malformed]
         careful = False
         while True:
             try:
-                await self._route(writer, sifted, careful=careful)
+                await self.route(writer, sifted, careful=careful)
                 if strict and sifted.refused:
                     raise BatchRefused(name, sifted.refused)
-                return await self._write(writer, sifted, careful=careful, strict=strict, name=batch, origin=origin)
+                return await self._write(
+                    writer, sifted, careful=careful, strict=strict, name=batch, origin=origin, receipt=receipt, witness=witness
+                )
             except UnfitColumn:
                 if sifted.is_sifted:
                     raise
-                self._sift(writer, sifted)
+                self.sift(writer, sifted)
             except StatementFailed as error:
-                # What was believed of the server no longer holds, or a row is refused: look again, then row by row.
-                if careful or not (isinstance(error, UndefinedName) or reason_for(error)):
+                if careful or not is_worth_care(error):
                     raise
                 careful = True
-                writer.forget()
-                async with self._database.connection() as connection:
-                    await writer.learn(connection)
+                await self.learn_again(writer)
 
-    def _sift(self, writer: Writer, batch: _Batch) -> None:
+    async def learn_again(self, writer: Writer) -> None:
+        """Look at the server again: what was believed of it no longer holds."""
+        writer.forget()
+        async with self._database.connection() as connection:
+            await writer.learn(connection)
+
+    async def current_lsn(self) -> str:
+        """Return how far the log is written; nothing if the server went away just after it had committed."""
+        try:
+            return str(await self._database.fetch_value(QUERIES.current_lsn))
+        except PostgresError:
+            return ""
+
+    async def commit(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work` in a transaction; from the start again if it met another one."""
+        return await self._database.run(work)
+
+    async def refuse(self, name: str, taken: Taken, *, batch: str, problem: Refused, origin: str) -> Answer:
+        """Put all rows of a named batch into quarantine, once, with one reason."""
+        dataset = self._catalog.dataset(name)
+        places = [Misfit(row, problem.reason, problem.detail) for row in range(taken.rows.num_rows)]
+        rows = [Refused(problem.reason, problem.detail, original=text) for text, _ in taken.malformed]
+        rows += refused(dataset, taken.rows, places)
+
+        async def work(connection: Connection) -> Answer:
+            if before := await self._claim(connection, name, batch):
+                return before
+            await add_rows(connection, name, rows, source=origin or None, batch=batch)
+            answer = Answer(name, quarantined=len(rows))
+            await connection.execute(QUERIES.settle_batch, {"dataset": name, "batch": batch, "answer": Jsonb(asdict(answer))})
+            return answer
+
+        return await self.commit(work)
+
+    def sift(self, writer: Writer, batch: Batch) -> None:
         """Set rows aside that have values their columns cannot hold."""
         misfits = find_misfits(writer.table, batch.rows)
         batch.refused += refused(writer.dataset, batch.rows, misfits)
         batch.rows = without(batch.rows, [misfit.row for misfit in misfits])
         batch.is_sifted = True
 
-    async def _route(self, writer: Writer, batch: _Batch, *, careful: bool) -> None:
+    async def route(self, writer: Writer, batch: Batch, *, careful: bool) -> None:
         """Set rows aside that no partition takes: late ones that roll-ups take in, others for quarantine.
 
         A partition put back from the archive stands where rows have left, and is sealed. So once a write was refused, every
@@ -152,23 +212,43 @@ class Ingest:
             batch.late = pa.concat_tables([batch.late, late]) if batch.late is not None else late
         batch.rows = without(batch.rows, [int(place) for place in aside])
 
-    async def _write(self, writer: Writer, batch: _Batch, *, careful: bool, strict: bool, name: str, origin: str) -> Answer:
+    async def _claim(self, connection: Connection, dataset: str, name: str) -> Answer | None:
+        """Take a batch's name, or return the answer it was given before."""
+        before = await connection.fetch_one(QUERIES.claim_batch, {"dataset": dataset, "batch": name})
+        return Answer(**{**before.answer, "repeated": True}) if before.answer is not None else None
+
+    async def _write(
+        self,
+        writer: Writer,
+        batch: Batch,
+        *,
+        careful: bool,
+        strict: bool,
+        name: str,
+        origin: str,
+        receipt: Receipt | None,
+        witness: Witness | None,
+    ) -> Answer:
         dataset = writer.dataset.full_name
 
         async def work(connection: Connection) -> Answer:
-            if name:
-                before = await connection.fetch_one(QUERIES.claim_batch, {"dataset": dataset, "batch": name})
-                if before.answer is not None:
-                    return Answer(**{**before.answer, "repeated": True})
+            if receipt is not None:
+                await receipt.note(connection)
+            if name and (answer := await self._claim(connection, dataset, name)):
+                if witness:
+                    await witness(connection, answer)
+                return answer
             counts, refusals = Counts(), list(batch.refused)
             if batch.rows.num_rows:
                 if careful and not strict:
-                    refusals += await self._write_apart(connection, writer, batch.rows, counts)
+                    refusals += await self.write_apart(connection, writer, batch.rows, counts)
                 else:
                     counts.add(await writer.write(connection, batch.rows, careful=careful))
-            merged = await self._merge_late(connection, writer, batch.late)
+            merged = await self.merge_late(connection, writer, batch.late)
             await add_rows(connection, dataset, refusals, source=origin or None, batch=name or None)
             answer = Answer(dataset, counts.accepted, counts.updated, counts.unchanged, merged, len(refusals))
+            if witness:
+                await witness(connection, answer)
             if name:
                 await connection.execute(QUERIES.settle_batch, {"dataset": dataset, "batch": name, "answer": Jsonb(asdict(answer))})
             return answer
@@ -177,10 +257,9 @@ class Ingest:
         if batch.rows.num_rows and not answer.repeated:
             writer.wrote(batch.rows)
             writer.know_parents(batch.rows)
-        lsn = await self._database.fetch_value(QUERIES.current_lsn)
-        return Answer(**{**asdict(answer), "lsn": lsn})
+        return Answer(**{**asdict(answer), "lsn": await self.current_lsn()})
 
-    async def _write_apart(self, connection: Connection, writer: Writer, rows: Any, counts: Counts) -> list[Refused]:
+    async def write_apart(self, connection: Connection, writer: Writer, rows: Any, counts: Counts) -> list[Refused]:
         """Write what the server takes and return what it refuses, by halving what is refused until single rows are left."""
         try:
             async with connection.savepoint():
@@ -193,11 +272,11 @@ class Ingest:
                 detail = error.constraint or error.message
                 return refused(writer.dataset, rows, [Misfit(0, reason, detail)])
             half = rows.num_rows // 2
-            first = await self._write_apart(connection, writer, rows.slice(0, half), counts)
-            return first + await self._write_apart(connection, writer, rows.slice(half), counts)
+            first = await self.write_apart(connection, writer, rows.slice(0, half), counts)
+            return first + await self.write_apart(connection, writer, rows.slice(half), counts)
         return []
 
-    async def _merge_late(self, connection: Connection, writer: Writer, late: Any) -> int:
+    async def merge_late(self, connection: Connection, writer: Writer, late: Any) -> int:
         if late is None or not late.num_rows or self._late is None:
             return 0
         dataset = writer.dataset
@@ -208,6 +287,11 @@ class Ingest:
         await copy_rows(connection, WireTable("pg_temp", stage, writer.table.columns), late)
         await self._late.merge_late(connection, dataset.full_name, sql.Identifier("pg_temp", stage))
         return int(late.num_rows)
+
+
+def is_worth_care(error: StatementFailed) -> bool:
+    """Return whether a batch that was refused may go in after another look at the server, or row by row."""
+    return isinstance(error, UndefinedName) or reason_for(error) is not None
 
 
 def _stray(place: int, is_late: bool, moment: datetime) -> Misfit:

@@ -78,7 +78,9 @@ async def status(
     except EngineError as error:
         engine = EngineStatus(POSTGRES, kind, "away", detail=error.message)
         finding = Finding(Severity.ERROR, "engine_away", POSTGRES, error.message, error.hint)
-        return Status(healthy=False, at=now, took_seconds=perf_counter() - began, engines=(engine,), findings=(finding,), node=node)
+        return Status(
+            healthy=False, at=now, took_seconds=perf_counter() - began, engines=(engine,), findings=(finding, *findings), node=node
+        )
     packs = sum_packs(catalog, datasets, versions)
     # Errors first. The same may have been found twice, then and now.
     all_findings = sorted(dict.fromkeys([*found, *findings]), key=lambda finding: finding.severity is not Severity.ERROR)

@@ -31,6 +31,7 @@ from chainstrata.node.platform import Platform
 from chainstrata.node.report import Reporter, reported
 from chainstrata.node.rollups import RollupService
 from chainstrata.node.schedule import Daily, Every, Job, Schedule
+from chainstrata.node.spool import SpoolService
 from chainstrata.node.supervisor import Service, Supervisor
 from chainstrata.node.watch import Watch
 from chainstrata.packs import load_catalog
@@ -176,6 +177,7 @@ class Node:
             services: list[Service] = [
                 HttpService((await web)(platform, self.status), listener),
                 RollupService(platform.rollups, every=self.config[ROLLUPS_EVERY]),
+                SpoolService(platform),
                 Schedule(self._jobs(platform)),
                 watch,
             ]

@@ -11,12 +11,13 @@ from chainstrata.config import PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
 from chainstrata.model import Catalog
+from chainstrata.node.spool import judge_spool
 from chainstrata.packs import load_catalog
 from chainstrata.rollups import Rollups
 
 # Arrow and Alembic are large imports that most commands do without; they are had when they are used.
 if TYPE_CHECKING:
-    from chainstrata.ingest import Answer, Ingest, Samples
+    from chainstrata.ingest import Answer, Gate, Samples
     from chainstrata.migrate import Site
     from chainstrata.migrate.model import Watch
     from chainstrata.retention import Outcome, Retention
@@ -42,18 +43,40 @@ class Platform:
         self.versions: tuple[monitor.SchemaVersion, ...] = ()
         """How far the schema of each pack is, as the same looks saw it."""
         self._sizes = monitor.Sizes()
-        self._ingest: Ingest | None = None
+        self._gate: Gate | None = None
 
     def __repr__(self) -> str:
         return f"Platform({self.target.kind}, packs={[pack.name for pack in self.catalog.packs]})"
 
     async def ingest(self, dataset: str, source: Any, **options: Any) -> "Answer":
-        """Take rows into a dataset, as `chainstrata.ingest.Ingest.ingest` says, and return what became of them."""
-        if self._ingest is None:
-            from chainstrata.ingest import Ingest
+        """Take rows into a dataset, as `chainstrata.ingest.Gate.ingest` says, and return what became of them.
 
-            self._ingest = Ingest(self.database, self.catalog, self.rollups)
-        return await self._ingest.ingest(dataset, source, **options)
+        They are committed when this returns, or, while PostgreSQL is away, safe on disk (`answer.spooled`). Small batches of many
+        callers share transactions. Raises `TryLater` when there is no room for them.
+        """
+        return await self.gate.ingest(dataset, source, **options)
+
+    @property
+    def gate(self) -> "Gate":
+        """The way in for rows: its queue, and its spool with what waits in it."""
+        if self._gate is None:
+            from chainstrata.ingest import Gate, GateOptions, Ingest, open_spool
+
+            ingest = Ingest(self.database, self.catalog, self.rollups)
+            options = GateOptions.from_config(self.config)
+            self._gate = Gate(ingest, self.database, self.catalog, open_spool(self.config), options)
+        return self._gate
+
+    async def close(self) -> None:
+        """End what runs in the background. What waits in the spool stays, for the node or the next program on this home."""
+        if self._gate is not None:
+            await self._gate.close()
+
+    def _find_spooled(self) -> list[monitor.Finding]:
+        """Find what waits in the spool; nothing is imported for one that is not there."""
+        if self._gate is None and not (self.config.home / "spool").is_dir():
+            return []
+        return list(judge_spool(self.gate.spool, self.gate.replayer.stuck))
 
     @property
     def samples(self) -> "Samples":
@@ -99,8 +122,9 @@ class Platform:
     async def status(self, node: monitor.NodeStatus | None = None) -> monitor.Status:
         """Look at everything: engines, packs, datasets, findings. `node` is the node's own account, where there is one."""
         kind = "url" if self.target.kind == "url" else "embedded"
+        findings = [*self.findings, *self._find_spooled()]
         return await monitor.status(
-            self.database, self.catalog, kind=kind, node=node, sizes=self._sizes, versions=self.versions, findings=self.findings
+            self.database, self.catalog, kind=kind, node=node, sizes=self._sizes, versions=self.versions, findings=findings
         )
 
     @property
@@ -149,4 +173,8 @@ async def connect(
     config = config or load_config(settings)
     catalog = load_catalog([*config[PACKS]])
     async with open_target(config, progress=progress) as target, Database(target.conninfo, config, options=pool) as database:
-        yield Platform(config, catalog, database, target)
+        platform = Platform(config, catalog, database, target)
+        try:
+            yield platform
+        finally:
+            await platform.close()

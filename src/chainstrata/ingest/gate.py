@@ -1,0 +1,342 @@
+"""The way in for everybody: a bounded queue, shared transactions for small batches, and the spool while PostgreSQL is away.
+
+A batch is answered once it is committed, or once it is on disk as `spooled`. Batches of one dataset that are answered one after the
+other are written in that order: while one of them waits in the spool, no later one goes past it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final
+from uuid import uuid4
+
+import pyarrow as pa
+
+from chainstrata.config import (
+    INGEST_GATHER_DELAY,
+    INGEST_GATHER_ROWS,
+    INGEST_PATIENCE,
+    INGEST_QUEUE_BATCHES,
+    INGEST_QUEUE_BYTES,
+    INGEST_WRITERS,
+    Config,
+)
+from chainstrata.engines.postgres import Database
+from chainstrata.engines.postgres.waiting import happened
+from chainstrata.errors import ChainStrataError
+from chainstrata.ingest.declared import declare_table
+from chainstrata.ingest.errors import TryLater
+from chainstrata.ingest.gathering import Together
+from chainstrata.ingest.intake import take
+from chainstrata.ingest.model import Answer, Receipt, Witness
+from chainstrata.ingest.payload import Format
+from chainstrata.ingest.python_rows import Taken
+from chainstrata.ingest.queueing import Queue
+from chainstrata.ingest.replay import AWAY, Replayer
+from chainstrata.ingest.runner import Ingest
+from chainstrata.ingest.spool import Header, Spool
+from chainstrata.ingest.wire import WireTable
+from chainstrata.model import Catalog
+
+MOST_GATHERED: Final = 10_000
+_POLL: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """How long and how much the gate waits. Durations are in seconds."""
+
+    patience: float = 5.0
+    queue_bytes: int = 256 * 1024 * 1024
+    queue_batches: int = 10_000
+    gather_delay: float = 0.005
+    gather_rows: int = 1_000
+    writers: int = 4
+
+    @classmethod
+    def from_config(cls, config: Config) -> "GateOptions":
+        return cls(
+            patience=config[INGEST_PATIENCE].total_seconds(),
+            queue_bytes=config[INGEST_QUEUE_BYTES],
+            queue_batches=config[INGEST_QUEUE_BATCHES],
+            gather_delay=config[INGEST_GATHER_DELAY].total_seconds(),
+            gather_rows=config[INGEST_GATHER_ROWS],
+            writers=config[INGEST_WRITERS],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One batch on its way in."""
+
+    dataset: str
+    taken: Taken
+    strict: bool
+    batch: str
+    origin: str
+    witness: Witness | None = None
+
+    @property
+    def rows(self) -> int:
+        return int(self.taken.rows.num_rows) + len(self.taken.malformed)
+
+    @property
+    def size(self) -> int:
+        return int(self.taken.rows.nbytes) + sum(len(text) for text, _ in self.taken.malformed)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Small batches of one dataset that wait to share a transaction. `expected` is how many shared the one before."""
+
+    waiting: deque[tuple[_Item, "asyncio.Future[Answer]"]] = field(default_factory=deque)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    expected: int = 1
+    task: "asyncio.Task[None] | None" = None
+
+
+class Gate:
+    """Takes rows in on behalf of many callers. `replayer` writes what had to wait."""
+
+    def __init__(self, ingest: Ingest, database: Database, catalog: Catalog, spool: Spool, options: GateOptions | None = None) -> None:
+        self._ingest = ingest
+        self._database = database
+        self._catalog = catalog
+        self._options = options or GateOptions()
+        self._queue = Queue(self._options.queue_bytes, self._options.queue_batches)
+        self._turns = asyncio.Semaphore(self._options.writers)
+        self._lanes: dict[str, _Lane] = {}
+        self._tables: dict[str, WireTable] = {}
+        self._closing = asyncio.Event()
+        self._background: asyncio.Task[None] | None = None
+        self.spool = spool
+        self.replayer = Replayer(ingest, database, spool)
+
+    async def ingest(
+        self,
+        name: str,
+        source: Any,
+        *,
+        strict: bool = False,
+        batch: str = "",
+        format: Format | None = None,  # noqa: A002  # as everybody calls it
+        origin: str = "",
+        progress: Callable[[Answer], None] | None = None,
+        witness: Witness | None = None,
+    ) -> Answer:
+        """Take rows into a dataset, as `Ingest.ingest` does, or keep them on disk until PostgreSQL is back.
+
+        `witness` is called with the answer in the transaction that writes the rows; not for rows that are `spooled`, whose answer
+        is all there is to record. Raises `TryLater` when there is no room for them anywhere.
+        """
+        dataset = self._catalog.dataset(name).full_name
+        parts = take(source, self._table(dataset), format=format)
+        done: Answer | None = None
+        number = 0
+        while (taken := await _next(parts, source)) is not None:
+            own = f"{batch}#{number}" if batch and number else batch
+            answer = await self._submit(_Item(dataset, taken, strict, own, origin, witness))
+            done = answer if done is None else done + answer
+            number += 1
+            if progress:
+                progress(done)
+        return done or Answer(dataset)
+
+    async def close(self) -> None:
+        """End what runs in the background. What waits in the spool stays there."""
+        self._closing.set()
+        if self._background is not None:
+            await self._background
+
+    def _table(self, dataset: str) -> WireTable:
+        if dataset not in self._tables:
+            self._tables[dataset] = declare_table(self._catalog.dataset(dataset))
+        return self._tables[dataset]
+
+    async def _submit(self, item: _Item) -> Answer:
+        deadline = monotonic() + self._options.patience
+        async with self._queue.place(item.size, self._options.patience) as has_place:
+            if not has_place or await self._must_wait(item.dataset, deadline):
+                return await self._put_aside([item], Receipt(), None)
+            is_small = item.rows <= self._options.gather_rows and not (item.strict or item.batch)
+            if is_small:
+                return await self._join(item)
+            try:
+                async with asyncio.timeout(max(0.0, deadline - monotonic())):
+                    await self._turns.acquire()
+            except TimeoutError:
+                return await self._put_aside([item], Receipt(), None)
+            try:
+                return await self._write_alone(item)
+            finally:
+                self._turns.release()
+
+    async def _must_wait(self, dataset: str, deadline: float) -> bool:
+        """Return whether earlier batches of the dataset wait still; while they are on their way there is hope until the deadline."""
+        while self.spool.waits(dataset):
+            self._start_replaying()
+            left = deadline - monotonic()
+            if left <= 0 or not self.replayer.is_busy or dataset in self.replayer.stuck:
+                return True
+            self.replayer.moved.clear()
+            await happened(self.replayer.moved, min(left, _POLL))
+        return False
+
+    def _start_replaying(self) -> None:
+        if not self.replayer.is_running and (self._background is None or self._background.done()):
+            self._background = asyncio.create_task(self.replayer.run(self._closing), name="ingest-replay")
+
+    async def _write_alone(self, item: _Item) -> Answer:
+        receipt = Receipt()
+        try:
+            await self._reach()
+            return await self._ingest.take_one(
+                item.dataset,
+                item.taken,
+                strict=item.strict,
+                batch=item.batch,
+                origin=item.origin,
+                receipt=receipt,
+                witness=item.witness,
+            )
+        except AWAY as error:
+            return await self._put_aside([item], receipt, error)
+
+    async def _reach(self) -> None:
+        """Raise when there is no connection soon, rather than after the longest time somebody may wait for one."""
+        async with self._database.connection(timeout=self._options.patience):
+            pass
+
+    async def _put_aside(self, items: Sequence[_Item], receipt: Receipt, error: ChainStrataError | None) -> Answer:
+        """Keep batches on disk, as one; whoever waits for them may be told so once this returns."""
+        first = items[0]
+        rows = pa.concat_tables([item.taken.rows.select(first.taken.rows.schema.names) for item in items])
+        malformed = [line for item in items for line in item.taken.malformed]
+        # A name that its sender gave is taken with the rows already, so there is no doubt whether they are there.
+        doubt = "" if first.batch else receipt.transaction
+        header = Header(
+            first.dataset,
+            first.batch or f"spool/{uuid4().hex}",
+            rows.num_rows + len(malformed),
+            strict=first.strict,
+            origin=first.origin,
+            transaction=doubt,
+            malformed=malformed,
+        )
+        try:
+            await asyncio.to_thread(self.spool.add, header, rows)
+        except TryLater:
+            if error is not None and doubt:
+                # Perhaps they are there: to be told to send them again would double them.
+                raise error from None
+            raise
+        self._start_replaying()
+        return Answer(first.dataset, spooled=header.rows)
+
+    # Small batches -----------------------------------------------------------------------------------------------
+
+    async def _join(self, item: _Item) -> Answer:
+        """Write a small batch together with others that come at the same time."""
+        lane = self._lanes.setdefault(item.dataset, _Lane())
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        lane.waiting.append((item, future))
+        lane.arrived.set()
+        if lane.task is None or lane.task.done():
+            lane.task = asyncio.create_task(self._drain(lane), name=f"ingest-{item.dataset}")
+        return await future
+
+    async def _drain(self, lane: _Lane) -> None:
+        while lane.waiting:
+            await self._await_company(lane)
+            group = self._pick(lane)
+            lane.expected = len(group)
+            try:
+                answers = await self._write_group([item for item, _ in group])
+            except BaseException as error:
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(error)
+                if not isinstance(error, ChainStrataError):
+                    raise
+                continue
+            for (_, future), answer in zip(group, answers, strict=True):
+                if not future.done():
+                    if isinstance(answer, Answer):
+                        future.set_result(answer)
+                    else:
+                        future.set_exception(answer)
+
+    async def _await_company(self, lane: _Lane) -> None:
+        """Wait for as many as came the last time, but never long."""
+        deadline = monotonic() + self._options.gather_delay
+        while len(lane.waiting) < lane.expected and (left := deadline - monotonic()) > 0:
+            lane.arrived.clear()
+            await happened(lane.arrived, left)
+
+    def _pick(self, lane: _Lane) -> list[tuple[_Item, "asyncio.Future[Answer]"]]:
+        """Return batches that can go as one: those with the columns of the first."""
+        shape = _shape(lane.waiting[0][0])
+        group, rest, rows = [], [], 0
+        for item, future in lane.waiting:
+            if future.cancelled():
+                continue
+            if rows < MOST_GATHERED and _shape(item) == shape:
+                group.append((item, future))
+                rows += item.rows
+            else:
+                rest.append((item, future))
+        lane.waiting = deque(rest)
+        return group
+
+    async def _write_group(self, items: Sequence[_Item]) -> Sequence[Answer | ChainStrataError]:
+        if not items:
+            return []
+        receipt = Receipt()
+        try:
+            if self.spool.waits(items[0].dataset):
+                # Some that came before them were spooled meanwhile.
+                return await self._spool_group(items, receipt, None)
+            await self._reach()
+            writer = await self._ingest.writer(items[0].dataset)
+            return await Together(self._ingest, writer, items, receipt).write()
+        except AWAY as error:
+            return await self._spool_group(items, receipt, error)
+        except ChainStrataError as error:
+            if len(items) == 1:
+                return [error]
+            return [await self._write_or_tell(item) for item in items]
+
+    async def _write_or_tell(self, item: _Item) -> Answer | ChainStrataError:
+        try:
+            return await self._write_alone(item)
+        except ChainStrataError as error:
+            return error
+
+    async def _spool_group(
+        self, items: Sequence[_Item], receipt: Receipt, error: ChainStrataError | None
+    ) -> list[Answer | ChainStrataError]:
+        """Keep batches on disk, those with one origin as one, so that one sync of the disk does for many."""
+        told: dict[int, Answer | ChainStrataError] = {}
+        for origin in dict.fromkeys(item.origin for item in items):
+            places = [place for place, item in enumerate(items) if item.origin == origin]
+            try:
+                await self._put_aside([items[place] for place in places], receipt, error)
+            except ChainStrataError as refusal:
+                told |= dict.fromkeys(places, refusal)
+            else:
+                told |= {place: Answer(items[place].dataset, spooled=items[place].rows) for place in places}
+        return [told[place] for place in range(len(items))]
+
+
+def _shape(item: _Item) -> tuple[Any, ...]:
+    schema = item.taken.rows.schema
+    return tuple(sorted(zip(schema.names, map(str, schema.types), strict=True)))
+
+
+async def _next(parts: Iterator[Taken], source: Any) -> Taken | None:
+    """Return what is read next. What takes long to read is read in a thread, so that nobody else waits for it."""
+    if isinstance(source, pa.Table | pa.RecordBatch) or (isinstance(source, list | tuple) and len(source) < 100):
+        return next(parts, None)
+    return await asyncio.to_thread(next, parts, None)

@@ -1,0 +1,160 @@
+"""Many small batches in one transaction, each told what became of its own rows.
+
+At first all rows are written as one. If all of them met the same fate, everybody's answer is known. If not, nothing is kept of that,
+and the transaction is made again by halves, until each half is alike or one batch alone: a bad row costs its neighbours a moment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from chainstrata.engines.postgres import Connection
+from chainstrata.engines.postgres.errors import StatementFailed
+from chainstrata.ingest.errors import UnfitColumn
+from chainstrata.ingest.model import Answer, Receipt, Witness
+from chainstrata.ingest.python_rows import Taken
+from chainstrata.ingest.runner import Batch, Ingest, is_worth_care
+from chainstrata.ingest.writer import Counts, Writer
+from chainstrata.packs.strata.quarantine import Reason, Refused, add_rows, reason_for
+
+
+class _Mixed(Exception):
+    """Rows that were written together met different fates, so nobody knows whose is which."""
+
+
+@dataclass(slots=True)
+class _Share:
+    """One caller's batch. `counts` and `refused` are those of the latest try."""
+
+    batch: Batch
+    origin: str
+    witness: Witness | None
+    counts: Counts = field(default_factory=Counts)
+    refused: list[Refused] = field(default_factory=list)
+    merged: int = 0
+
+    @property
+    def size(self) -> int:
+        rows: int = self.batch.rows.num_rows
+        return rows
+
+    def answer(self, dataset: str, lsn: str) -> Answer:
+        counts = self.counts
+        refused = len(self.batch.refused) + len(self.refused)
+        return Answer(dataset, counts.accepted, counts.updated, counts.unchanged, self.merged, refused, lsn)
+
+
+class Given(Protocol):
+    """One caller's batch as it is handed in."""
+
+    @property
+    def taken(self) -> Taken: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def witness(self) -> Witness | None: ...
+
+
+class Together:
+    """Writes batches of one dataset with the same columns in one transaction, all or none."""
+
+    def __init__(self, ingest: Ingest, writer: Writer, given: Sequence[Given], receipt: Receipt) -> None:
+        self._ingest = ingest
+        self._writer = writer
+        self._receipt = receipt
+        self._shares = [_Share(Batch(one.taken.rows, refused=_malformed(one.taken)), one.origin, one.witness) for one in given]
+
+    async def write(self) -> list[Answer]:
+        """Write all, and return the answers in the order of the batches."""
+        careful = False
+        while True:
+            try:
+                await self._route(careful=careful)
+                await self._ingest.commit(lambda connection: self._work(connection, careful=careful))  # noqa: B023  # awaited here
+                break
+            except _Mixed:
+                careful = True
+            except UnfitColumn:
+                if all(share.batch.is_sifted for share in self._shares):
+                    raise
+                for share in self._shares:
+                    self._ingest.sift(self._writer, share.batch)
+            except StatementFailed as error:
+                if careful or not is_worth_care(error):
+                    raise
+                careful = True
+                await self._ingest.learn_again(self._writer)
+        for share in self._shares:
+            if share.size:
+                self._writer.wrote(share.batch.rows)
+                self._writer.know_parents(share.batch.rows)
+        lsn = await self._ingest.current_lsn()
+        return [share.answer(self._writer.dataset.full_name, lsn) for share in self._shares]
+
+    async def _route(self, *, careful: bool) -> None:
+        if careful or len(self._writer.outside(_rows(self._shares))):
+            for share in self._shares:
+                await self._ingest.route(self._writer, share.batch, careful=careful)
+
+    async def _work(self, connection: Connection, *, careful: bool) -> None:
+        await self._receipt.note(connection)
+        filled = [share for share in self._shares if share.size]
+        for share in self._shares:
+            share.counts, share.refused, share.merged = Counts(), [], 0
+        if careful:
+            await self._write_apart(connection, filled)
+        elif filled:
+            counts = await self._writer.write(connection, _rows(filled), careful=False)
+            _share_out(counts, filled)
+        dataset = self._writer.dataset.full_name
+        for share in self._shares:
+            share.merged = await self._ingest.merge_late(connection, self._writer, share.batch.late)
+            if share.batch.refused or share.refused:
+                await add_rows(connection, dataset, [*share.batch.refused, *share.refused], source=share.origin or None)
+            if share.witness:
+                await share.witness(connection, share.answer(dataset, ""))
+
+    async def _write_apart(self, connection: Connection, shares: Sequence[_Share]) -> None:
+        if len(shares) == 1:
+            share = shares[0]
+            share.refused = await self._ingest.write_apart(connection, self._writer, share.batch.rows, share.counts)
+        elif shares and not await self._write_alike(connection, shares):
+            half = len(shares) // 2
+            await self._write_apart(connection, shares[:half])
+            await self._write_apart(connection, shares[half:])
+
+    async def _write_alike(self, connection: Connection, shares: Sequence[_Share]) -> bool:
+        """Write batches as one, and return whether that is known of each; if not, nothing of them is written."""
+        try:
+            async with connection.savepoint():
+                counts = await self._writer.write(connection, _rows(shares), careful=True)
+                _share_out(counts, shares)
+        except _Mixed:
+            return False
+        except StatementFailed as error:
+            if reason_for(error) is None:
+                raise
+            return False
+        return True
+
+
+def _malformed(taken: Taken) -> list[Refused]:
+    return [Refused(Reason.MALFORMED, problem, original=text) for text, problem in taken.malformed]
+
+
+def _rows(shares: Sequence[_Share]) -> pa.Table:
+    names = shares[0].batch.rows.schema.names
+    return pa.concat_tables([share.batch.rows.select(names) for share in shares])
+
+
+def _share_out(counts: Counts, shares: Sequence[_Share]) -> None:
+    """Give every batch its part of the counts; raise `_Mixed` unless all rows met one fate."""
+    rows = sum(share.size for share in shares)
+    for fate in ("accepted", "updated", "unchanged"):
+        if getattr(counts, fate) == rows:
+            for share in shares:
+                share.counts = Counts(**{fate: share.size})
+            return
+    raise _Mixed

@@ -1,0 +1,157 @@
+"""Batches of the spool on their way into PostgreSQL: in order, each exactly once.
+
+Every batch bears a name that is taken in the transaction that writes its rows, so one that was written just before the process died
+is only let go. A batch that may have been written before it was spooled names that transaction, and the server says what became of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chainstrata.engines.postgres import Database, errors
+from chainstrata.engines.postgres.waiting import happened
+from chainstrata.errors import ChainStrataError
+from chainstrata.ingest.errors import BatchRefused, UnfitColumn
+from chainstrata.ingest.model import Answer
+from chainstrata.ingest.runner import Ingest
+from chainstrata.ingest.spool import Damaged, Entry, Spool, Waiting
+from chainstrata.packs.strata.quarantine import Reason, Refused, reason_for
+
+LOGGER: Final = logging.getLogger("chainstrata.ingest")
+AWAY: Final = (
+    errors.CannotConnect,
+    errors.ConnectionLost,
+    errors.PoolTimeout,
+    errors.DiskFull,
+    errors.ResourceExhausted,
+    errors.ReadOnly,
+)
+"""What says that PostgreSQL takes nothing now, whatever the rows are."""
+EVERY: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What one replay did. `stuck` says of a dataset why its batches stay."""
+
+    batches: int = 0
+    rows: int = 0
+    damaged: int = 0
+    stuck: dict[str, str] | None = None
+
+
+class _Stays(Exception):
+    """A batch that cannot be written now, and why. What comes after it of the same dataset waits too."""
+
+
+class Replayer:
+    """Writes what waits in a spool. `stuck` says of a dataset why its oldest batch stays."""
+
+    def __init__(self, ingest: Ingest, database: Database, spool: Spool) -> None:
+        self._ingest = ingest
+        self._database = database
+        self._spool = spool
+        self.stuck: dict[str, str] = {}
+        self.moved = asyncio.Event()
+        """Set whenever a batch went or a replay ended; whoever waits for that clears it."""
+        self.is_busy = False
+        self.is_running = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Replay whatever comes, until it is asked to stop."""
+        self.is_running = True
+        try:
+            while not stop.is_set():
+                if await asyncio.to_thread(self._spool.list_datasets):
+                    await self.replay(stop=stop)
+                if await happened(stop, EVERY):
+                    return
+        finally:
+            self.is_running = False
+
+    async def replay(self, datasets: Sequence[str] = (), *, stop: asyncio.Event | None = None) -> Replayed:
+        """Write what waits, of some datasets or of all, as far as PostgreSQL takes it."""
+        batches = rows = damaged = 0
+        stuck: dict[str, str] = {}
+        try:
+            for dataset in datasets or await asyncio.to_thread(self._spool.list_datasets):
+                with self._spool.replaying(dataset) as is_ours:
+                    for waiting in await asyncio.to_thread(self._spool.list_waiting, dataset) if is_ours else ():
+                        if stop is not None and stop.is_set():
+                            break
+                        try:
+                            entry = await asyncio.to_thread(self._spool.read, waiting.path)
+                            rows += (await self._write(entry)).rows
+                            batches += 1
+                            await asyncio.to_thread(self._spool.remove, waiting.path)
+                        except FileNotFoundError:
+                            continue
+                        except Damaged as error:
+                            damaged += 1
+                            await self._set_aside(waiting, error)
+                        except _Stays as error:
+                            stuck[dataset] = str(error)
+                            break
+                        finally:
+                            self.moved.set()
+        finally:
+            self.is_busy = False
+            self.moved.set()
+        self._note(stuck)
+        return Replayed(batches, rows, damaged, stuck)
+
+    def _note(self, stuck: dict[str, str]) -> None:
+        for dataset in stuck.keys() - self.stuck.keys():
+            LOGGER.warning("batches of %s stay in the spool: %s", dataset, stuck[dataset])
+        self.stuck = stuck
+
+    async def _set_aside(self, waiting: Waiting, error: Damaged) -> None:
+        place = await asyncio.to_thread(self._spool.set_aside, waiting.path)
+        LOGGER.error("a batch of %s in the spool is damaged: %s; it is kept as %s", waiting.dataset, error, place)
+
+    async def _write(self, entry: Entry) -> Answer:
+        header = entry.header
+        try:
+            await self._reach()
+            self.is_busy = True
+            if header.transaction and await self._was_committed(header.transaction):
+                return Answer(header.dataset, accepted=header.rows, repeated=True)
+            return await self._take(entry)
+        except AWAY as error:
+            self.is_busy = False
+            raise _Stays(error.message) from error
+        except ChainStrataError as error:
+            raise _Stays(error.message) from error
+
+    async def _take(self, entry: Entry) -> Answer:
+        header = entry.header
+        problem: Refused
+        try:
+            return await self._ingest.take_one(header.dataset, entry.taken, strict=header.strict, batch=header.batch, origin=header.origin)
+        except (BatchRefused, UnfitColumn) as error:
+            # Its sender was told that it is safe, so nobody is there to be refused.
+            problem = Refused(Reason.BAD_VALUE, error.message)
+        except errors.StatementFailed as error:
+            reason = reason_for(error)
+            if reason is None:
+                raise
+            problem = Refused(reason, error.constraint or error.message)
+        return await self._ingest.refuse(header.dataset, entry.taken, batch=header.batch, problem=problem, origin=header.origin)
+
+    async def _reach(self) -> None:
+        """Raise at once, rather than after a long wait for a connection, when the server is away."""
+        async with self._database.connection(timeout=EVERY):
+            pass
+
+    async def _was_committed(self, transaction: str) -> bool:
+        """Return what became of a transaction; raise while it is under way still, because its session was cut off unnoticed."""
+        try:
+            found = await self._database.fetch_value("SELECT pg_xact_status(%(number)s::text::xid8)", {"number": transaction})
+        except errors.BadValue:
+            # A number the server has not reached: it was restored, or is another one. What it does not know it does not have.
+            return False
+        if found == "in progress":
+            raise _Stays(f"transaction {transaction} is still under way")
+        return bool(found == "committed")
