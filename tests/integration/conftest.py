@@ -1,6 +1,7 @@
 """Fixtures of the engines these tests run on."""
 
 from tests.fixtures.changing import begun_pack, lab, package
+from tests.fixtures.clickhouse import columnar, columnar_options, columnar_server
 from tests.fixtures.packs import catalog, pack_template, packs, rows, shared_packs
 from tests.fixtures.postgres import begun, conninfo, database, home, make_config, new_database, pristine, server, statements, template
 from tests.fixtures.samples import sampled, samples
@@ -9,6 +10,9 @@ __all__ = [
     "begun",
     "begun_pack",
     "catalog",
+    "columnar",
+    "columnar_options",
+    "columnar_server",
     "conninfo",
     "database",
     "home",
