@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from chainstrata.engines.clickhouse import Columnar, ColumnarOptions, EmbeddedClickHouse
+from chainstrata.engines.clickhouse.configuration import plan_settings
 from chainstrata.engines.clickhouse.errors import ColumnarInUse, ColumnarPortTaken, ColumnarStartFailed
 from chainstrata.engines.postgres.server import ServerState
 from tests.fixtures.postgres import MakeConfig
@@ -119,6 +120,7 @@ async def test_what_keeps_it_from_starting_is_said(make_config: MakeConfig, home
     assert "clickhouse.log" in failed.value.hint
 
 
+@pytest.mark.conforms("S1-75", "S1-76", "S1-77")
 async def test_inserts_are_brought_to_the_disk_unless_that_is_switched_off(make_config: MakeConfig) -> None:
     async with EmbeddedClickHouse(make_config(clickhouse__memory_mb=1000)) as engine, Columnar(engine.url, ColumnarOptions()) as columnar:
         asked = "SELECT value FROM system.merge_tree_settings WHERE name IN ('fsync_after_insert', 'fsync_part_directory')"
@@ -126,6 +128,15 @@ async def test_inserts_are_brought_to_the_disk_unless_that_is_switched_off(make_
         assert await columnar.fetch_value("SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'") == str(
             1000 << 20
         )
+        sizes = {
+            one.name: int(one.value)
+            for one in plan_settings(make_config(clickhouse__memory_mb=1000), engine.backups)
+            if one.value.isdigit()
+        }
+        asked = "SELECT value FROM system.server_settings WHERE name = {name:String}"
+        for name in ("mark_cache_size", "uncompressed_cache_size", "background_pool_size"):
+            assert int(await columnar.fetch_value(asked, {"name": name})) == sizes[name]
+        assert sizes["mark_cache_size"] == 1000 * 1024 * 1024 // 8
         assert (engine.data.parent.stat().st_mode & 0o777) == 0o700
         secret = engine.url.split(":")[2].split("@")[0]
         assert secret not in Path(f"/proc/{engine.pid}/cmdline").read_text()

@@ -85,23 +85,26 @@ async def test_the_newest_version_shows_and_every_value_is_exact(columnar: Colum
     assert await columnar.query_rows(f"SELECT * FROM {mirror.view.name}") == []
 
 
+@pytest.mark.conforms("S1-79")
 def test_a_cluster_gets_replicated_tables_behind_distributed_ones(everything: Catalog) -> None:
     mirror = mirror_table(everything.dataset("prices.minute"))
     local, spread = create(mirror.table, "chainstrata", "main")
-    assert local.startswith("CREATE TABLE `chainstrata`.`prices__minute__rows__local` ON CLUSTER `main` (")
+    assert local.startswith("CREATE TABLE IF NOT EXISTS `chainstrata`.`prices__minute__rows__local` ON CLUSTER `main` (")
     engine = "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', _version, _deleted)"
     assert engine in local
     assert "replicated_deduplication_window = 10000" in local
     assert "non_replicated" not in local
     assert spread.startswith(
-        "CREATE TABLE `chainstrata`.`prices__minute__rows` ON CLUSTER `main` AS `chainstrata`.`prices__minute__rows__local`"
+        "CREATE TABLE IF NOT EXISTS `chainstrata`.`prices__minute__rows` ON CLUSTER `main` AS `chainstrata`.`prices__minute__rows__local`"
     )
     assert "ENGINE = Distributed('main', 'chainstrata', 'prices__minute__rows__local', cityHash64(`coin_id`, `minute_ts`))" in spread
     assert drop(mirror.table, "chainstrata", "main") == (
         "DROP TABLE IF EXISTS `chainstrata`.`prices__minute__rows` ON CLUSTER `main` SYNC",
         "DROP TABLE IF EXISTS `chainstrata`.`prices__minute__rows__local` ON CLUSTER `main` SYNC",
     )
-    assert create(mirror.view, "chainstrata", "main")[0].startswith("CREATE VIEW `chainstrata`.`prices__minute` ON CLUSTER `main` AS")
+    assert create(mirror.view, "chainstrata", "main")[0].startswith(
+        "CREATE VIEW IF NOT EXISTS `chainstrata`.`prices__minute` ON CLUSTER `main` AS"
+    )
 
 
 @pytest.mark.parametrize(

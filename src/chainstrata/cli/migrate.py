@@ -7,6 +7,7 @@ import typer
 
 from chainstrata.cli.command import App
 from chainstrata.cli.invocation import output, settings
+from chainstrata.cli.migrate_columnar import columnar_down, columnar_make, columnar_status, columnar_up, columnar_verify
 from chainstrata.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ Packs = Annotated[list[str] | None, typer.Option("--pack", help="Only this pack,
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the steps.")]
 Sql = Annotated[bool, typer.Option("--sql", help="Print the SQL for psql instead of running it.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what is lost.")]
+OnColumnar = Annotated[bool, typer.Option("--columnar", help="The schema of the columnar engine instead.")]
 _NOT_AS_DECLARED = 1
 _WORTH_TELLING = 0.5
 
@@ -31,10 +33,14 @@ async def migrate_up(
     from_base: Annotated[
         bool, typer.Option("--from-base", help="Plan for an empty database; needs none. With --sql or --dry-run.")
     ] = False,
+    columnar: OnColumnar = False,
 ) -> None:
     """Apply revisions. What was interrupted goes on where it stopped."""
     from chainstrata import migrate
 
+    if columnar:
+        await columnar_up(packs or [], dry_run=dry_run, sql=sql, watch=_watch())
+        return
     if from_base and not (dry_run or sql):
         raise UsageError("--from-base only plans", hint="Give --sql or --dry-run with it.")
     if from_base:
@@ -52,10 +58,14 @@ async def migrate_down(
     dry_run: DryRun = False,
     sql: Sql = False,
     yes: Yes = False,
+    columnar: OnColumnar = False,
 ) -> None:
     """Undo revisions, the latest first, with whatever needs them. What would lose data needs --yes."""
     from chainstrata import migrate
 
+    if columnar:
+        await columnar_down(target, packs or [], yes=yes, watch=_watch())
+        return
     async with migrate.open_site(settings()) as site:
         done = await migrate.down(site, target, packs=packs or [], dry_run=dry_run or sql, yes=yes, watch=_watch())
     _show(done, planned=dry_run, sql=sql, nothing="nothing to undo")
@@ -77,10 +87,13 @@ async def migrate_goto(
 
 
 @app.command("status")
-async def show_status() -> None:
+async def show_status(columnar: OnColumnar = False) -> None:
     """Show where the database stands: by pack, and what is pending, stopped or edited."""
     from chainstrata import migrate
 
+    if columnar:
+        await columnar_status()
+        return
     async with migrate.open_site(settings()) as site:
         found = await migrate.status(site)
 
@@ -124,10 +137,14 @@ async def make_revision(
     pack: Annotated[str, typer.Argument(help="The pack whose declarations changed.")],
     message: Annotated[str, typer.Option("--message", "-m", help="What the revision does. Default: named after the changes.")] = "",
     empty: Annotated[bool, typer.Option("--empty", help="A revision without operations, to be filled by hand.")] = False,
+    columnar: OnColumnar = False,
 ) -> None:
     """Write the revisions that lead from the database as it is to what the pack declares, and back."""
     from chainstrata import migrate
 
+    if columnar:
+        columnar_make(pack, message)
+        return
     async with migrate.open_site(settings()) as site:
         made = await migrate.make(site, pack, message, empty=empty)
 
@@ -143,10 +160,12 @@ async def make_revision(
 
 
 @app.command("verify")
-async def verify_schema(packs: Packs = None) -> int:
+async def verify_schema(packs: Packs = None, columnar: OnColumnar = False) -> int:
     """Compare the database with its history and the declarations, object by object. Exit code 1 if anything is not as it should be."""
     from chainstrata import migrate
 
+    if columnar:
+        return await columnar_verify(packs or [])
     async with migrate.open_site(settings()) as site:
         verdict = await migrate.verify(site, packs or [])
 

@@ -112,40 +112,13 @@ async def open_migration_session(site: Site, *, database: str = "") -> AsyncIter
         yield connection
 
 
-class _Runner:
+class Lock:
+    """The lock of migrations, which keeps two of them apart."""
+
     def __init__(self, site: Site, watch: Watch) -> None:
         self.site = site
         self.watch = watch
-        self.scripts = Scripts.of(site.catalog, site.folders)
         self.stop = asyncio.Event()
-
-    async def run(self, plan: Plan, *, dry_run: bool, yes: bool = False) -> Outcome:
-        async with open_migration_session(self.site) as connection:
-            if dry_run:
-                return self.planned(await self._plan(connection, plan), await self._applied(connection))
-            async with self.locked(connection):
-                await history.create_history(connection)
-                runs = await self._plan(connection, plan)
-                losses = [lost for work in runs if work.direction is Direction.DOWN for lost in work.losses]
-                if losses and not yes:
-                    raise NeedsConsent(losses)
-                return Outcome(runs, [await self._run_revision(connection, work) for work in runs])
-
-    def planned(self, runs: list[Run], applied: Collection[str]) -> Outcome:
-        """Return what would be done, and the same as SQL."""
-        return Outcome(runs, sql=write_script(runs, self.scripts.revisions, applied))
-
-    async def _plan(self, connection: Driver, plan: Plan) -> list[Run]:
-        records = await history.read_records(connection)
-        revisions = self.scripts.revisions
-        check_history(revisions, records, self.scripts.folders)
-        direction, chosen = plan(revisions, records)
-        return [self.scripts.run(revision, direction, records.get(revision.name)) for revision in chosen]
-
-    async def _applied(self, connection: Driver) -> set[str]:
-        return {name for name, record in (await history.read_records(connection)).items() if record.status is Status.APPLIED}
-
-    # One at a time -------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def locked(self, connection: Driver) -> AsyncIterator[None]:
@@ -176,6 +149,38 @@ class _Runner:
                 await self.stop.wait()
         except TimeoutError:
             return
+
+
+class _Runner(Lock):
+    def __init__(self, site: Site, watch: Watch) -> None:
+        super().__init__(site, watch)
+        self.scripts = Scripts.of(site.catalog, site.folders)
+
+    async def run(self, plan: Plan, *, dry_run: bool, yes: bool = False) -> Outcome:
+        async with open_migration_session(self.site) as connection:
+            if dry_run:
+                return self.planned(await self._plan(connection, plan), await self._applied(connection))
+            async with self.locked(connection):
+                await history.create_history(connection)
+                runs = await self._plan(connection, plan)
+                losses = [lost for work in runs if work.direction is Direction.DOWN for lost in work.losses]
+                if losses and not yes:
+                    raise NeedsConsent(losses)
+                return Outcome(runs, [await self._run_revision(connection, work) for work in runs])
+
+    def planned(self, runs: list[Run], applied: Collection[str]) -> Outcome:
+        """Return what would be done, and the same as SQL."""
+        return Outcome(runs, sql=write_script(runs, self.scripts.revisions, applied))
+
+    async def _plan(self, connection: Driver, plan: Plan) -> list[Run]:
+        records = await history.read_records(connection)
+        revisions = self.scripts.revisions
+        check_history(revisions, records, self.scripts.folders)
+        direction, chosen = plan(revisions, records)
+        return [self.scripts.run(revision, direction, records.get(revision.name)) for revision in chosen]
+
+    async def _applied(self, connection: Driver) -> set[str]:
+        return {name for name, record in (await history.read_records(connection)).items() if record.status is Status.APPLIED}
 
     # One revision --------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.errors import DeclarationError, UnknownName
+from chainstrata.model.columnar import ColumnarDataset, ColumnarObject
 from chainstrata.model.columns import SYSTEM_SCHEMA
 from chainstrata.model.dataset import Dataset
 from chainstrata.model.marking import (
@@ -82,6 +83,10 @@ class Pack:
     extensions: Sequence[str] = ()
     enums: Sequence[pg.ENUM] = field(default=(), compare=False)
     domains: Sequence[pg.DOMAIN] = field(default=(), compare=False)
+    columnar: Sequence[ColumnarDataset] = ()
+    """Datasets whose home is the columnar engine."""
+    columnar_objects: Sequence[ColumnarObject] = ()
+    """More tables and views of the columnar engine; their names begin with the pack's and two underscores."""
 
     def __post_init__(self) -> None:
         for dataset in self.datasets:
@@ -222,6 +227,21 @@ class Catalog:
             return self._datasets[name]
         except KeyError:
             raise UnknownName("dataset", name, list(self._datasets)) from None
+
+    @property
+    def columnar(self) -> tuple[ColumnarDataset, ...]:
+        """The datasets whose home is the columnar engine."""
+        return tuple(dataset for pack in self.packs for dataset in pack.columnar)
+
+    def is_columnar(self, name: str) -> bool:
+        return any(dataset.full_name == name for dataset in self.columnar)
+
+    def columnar_dataset(self, name: str) -> ColumnarDataset:
+        """Return the columnar dataset of that full name."""
+        for dataset in self.columnar:
+            if dataset.full_name == name:
+                return dataset
+        raise UnknownName("columnar dataset", name, [dataset.full_name for dataset in self.columnar])
 
     def pack(self, name: str) -> Pack:
         """Return the pack of that name."""

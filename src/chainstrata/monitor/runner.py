@@ -64,10 +64,12 @@ async def status(
     node: NodeStatus | None = None,
     sizes: Sizes | None = None,
     findings: Sequence[Finding] = (),
+    others: Sequence[EngineStatus] = (),
 ) -> Status:
     """Look at everything. Does not raise when PostgreSQL is away: that is a finding.
 
-    `kind` says where the server comes from, `versions` how far the schema is, `findings` what is known to be wrong already.
+    `kind` says where the server comes from, `versions` how far the schema is, `findings` what is known to be wrong already,
+    `others` the engines beside PostgreSQL.
     A caller that looks again and again keeps `sizes`: without it, or the first time, no more than `MEASURED_AT_ONCE` tables
     are measured and the rest estimated, so that a look never takes long.
     """
@@ -79,13 +81,13 @@ async def status(
         engine = EngineStatus(POSTGRES, kind, "away", detail=error.message)
         finding = Finding(Severity.ERROR, "engine_away", POSTGRES, error.message, error.hint)
         return Status(
-            healthy=False, at=now, took_seconds=perf_counter() - began, engines=(engine,), findings=(finding, *findings), node=node
+            healthy=False, at=now, took_seconds=perf_counter() - began, engines=(engine, *others), findings=(finding, *findings), node=node
         )
     packs = sum_packs(catalog, datasets, versions)
     # Errors first. The same may have been found twice, then and now.
     all_findings = sorted(dict.fromkeys([*found, *findings]), key=lambda finding: finding.severity is not Severity.ERROR)
     healthy = not any(finding.severity is Severity.ERROR for finding in all_findings)
-    return Status(healthy, now, perf_counter() - began, (engine,), tuple(packs), tuple(datasets), tuple(all_findings), node)
+    return Status(healthy, now, perf_counter() - began, (engine, *others), tuple(packs), tuple(datasets), tuple(all_findings), node)
 
 
 async def _look(

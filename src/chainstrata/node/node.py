@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Final
 
 from chainstrata import __version__, monitor
 from chainstrata.config import LOG_LEVEL, MODE, NODE_HOST, NODE_PORT, NODE_STOP_TIMEOUT, PACKS, POSTGRES_URL, ROLLUPS_EVERY, Config
+from chainstrata.engines.clickhouse import why_missing
 from chainstrata.engines.postgres import Database, EmbeddedPostgres, HomeLock, NodeRecord, Step, Target
 from chainstrata.engines.postgres.errors import CannotConnect
 from chainstrata.engines.postgres.home import prepare_home, write_whole
 from chainstrata.engines.postgres.processes import read_process
 from chainstrata.errors import ChainStrataError
+from chainstrata.node.columnar import ColumnarAccess, ColumnarService
 from chainstrata.node.http import Application, HttpService, address_of, bind, is_loopback
 from chainstrata.node.logs import logging_to
 from chainstrata.node.platform import Platform
@@ -60,6 +62,7 @@ class Node:
         self._supervisor: Supervisor | None = None
         self._server: EmbeddedPostgres | None = None
         self._database: Database | None = None
+        self._columnar: ColumnarAccess | None = None
         self._failure: ChainStrataError | None = None
         self._address = ""
         self._began = monotonic() - _process_age()
@@ -130,7 +133,9 @@ class Node:
             database = await stack.enter_async_context(Database(target.conninfo, self.config))
             self._database = database
             detail.text = f"{database.stats().min_size} to {database.stats().max_size} connections"
-        return Platform(self.config, catalog, database, target)
+        access = ColumnarAccess(self.config, served=True)
+        self._columnar = access
+        return Platform(self.config, catalog, database, target, access)
 
     async def _open_engine(self, stack: AsyncExitStack, lock: HomeLock) -> Target:
         if self.config[POSTGRES_URL]:
@@ -181,6 +186,8 @@ class Node:
                 Schedule(self._jobs(platform)),
                 watch,
             ]
+            if self._columnar is not None and not why_missing(self.config):
+                services.append(ColumnarService(platform, self._columnar))
             grace = self.config[NODE_STOP_TIMEOUT].total_seconds()
             self._supervisor = await stack.enter_async_context(Supervisor(services, grace=grace))
             detail.text = ", ".join(service.name for service in services)

@@ -11,13 +11,16 @@ from chainstrata.config import PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
 from chainstrata.model import Catalog
+from chainstrata.node.columnar import ColumnarAccess
 from chainstrata.node.spool import judge_spool
 from chainstrata.packs import load_catalog
 from chainstrata.rollups import Rollups
 
 # Arrow and Alembic are large imports that most commands do without; they are had when they are used.
 if TYPE_CHECKING:
+    from chainstrata.engines.clickhouse import Columnar
     from chainstrata.ingest import Answer, Gate, Samples
+    from chainstrata.ingest.columnar import ColumnarIngest
     from chainstrata.migrate import Site
     from chainstrata.migrate.model import Watch
     from chainstrata.retention import Outcome, Retention
@@ -29,7 +32,9 @@ __all__ = ["Platform", "Step", "connect"]
 class Platform:
     """Everything at hand: `platform.catalog` is what is declared, `platform.database` where it is kept."""
 
-    def __init__(self, config: Config, catalog: Catalog, database: Database, target: Target) -> None:
+    def __init__(
+        self, config: Config, catalog: Catalog, database: Database, target: Target, columnar: ColumnarAccess | None = None
+    ) -> None:
         self.config = config
         self.catalog = catalog
         self.database = database
@@ -44,6 +49,8 @@ class Platform:
         """How far the schema of each pack is, as the same looks saw it."""
         self._sizes = monitor.Sizes()
         self._gate: Gate | None = None
+        self._columnar = columnar or ColumnarAccess(config)
+        self._columnar_ingest: ColumnarIngest | None = None
 
     def __repr__(self) -> str:
         return f"Platform({self.target.kind}, packs={[pack.name for pack in self.catalog.packs]})"
@@ -54,6 +61,8 @@ class Platform:
         They are committed when this returns, or, while PostgreSQL is away, safe on disk (`answer.spooled`). Small batches of many
         callers share transactions. Raises `TryLater` when there is no room for them.
         """
+        if self.catalog.is_columnar(dataset):
+            return await self.columnar_ingest.ingest(dataset, source, **options)
         return await self.gate.ingest(dataset, source, **options)
 
     @property
@@ -71,12 +80,34 @@ class Platform:
         """End what runs in the background. What waits in the spool stays, for the node or the next program on this home."""
         if self._gate is not None:
             await self._gate.close()
+        await self._columnar.close()
 
     def _find_spooled(self) -> list[monitor.Finding]:
         """Find what waits in the spool; nothing is imported for one that is not there."""
         if self._gate is None and not (self.config.home / "spool").is_dir():
             return []
         return list(judge_spool(self.gate.spool, self.gate.replayer.stuck))
+
+    async def columnar(self) -> "Columnar":
+        """Return the connection to the columnar engine; raise `ColumnarMissing`, or why it cannot be had."""
+        return await self._columnar.get()
+
+    @property
+    def columnar_ingest(self) -> "ColumnarIngest":
+        """The way of rows into datasets whose home is the columnar engine."""
+        if self._columnar_ingest is None:
+            from chainstrata.ingest.columnar import ColumnarIngest
+
+            self._columnar_ingest = ColumnarIngest(self.database, self.catalog, self.columnar)
+        return self._columnar_ingest
+
+    async def migrate_columnar(self, columnar: "Columnar") -> str:
+        """Apply all columnar revisions that are not applied; return a line on what was done."""
+        from chainstrata.migrate import columnar as steps
+
+        async with steps.locked(self.site):
+            done = await steps.up(columnar, self.catalog)
+        return f"{len(done)} columnar revisions applied" if done else "all columnar revisions applied"
 
     @property
     def samples(self) -> "Samples":
@@ -122,9 +153,16 @@ class Platform:
     async def status(self, node: monitor.NodeStatus | None = None) -> monitor.Status:
         """Look at everything: engines, packs, datasets, findings. `node` is the node's own account, where there is one."""
         kind = "url" if self.target.kind == "url" else "embedded"
-        findings = [*self.findings, *self._find_spooled()]
+        engine, found = await self._columnar.look()
         return await monitor.status(
-            self.database, self.catalog, kind=kind, node=node, sizes=self._sizes, versions=self.versions, findings=findings
+            self.database,
+            self.catalog,
+            kind=kind,
+            node=node,
+            sizes=self._sizes,
+            versions=self.versions,
+            findings=[*self.findings, *self._find_spooled(), *found],
+            others=(engine,),
         )
 
     @property

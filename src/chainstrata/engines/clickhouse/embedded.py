@@ -78,6 +78,7 @@ class EmbeddedClickHouse:
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
+        self._port = 0
         self._password = ""
         self.version = ""
         self.state = ServerState.STOPPED
@@ -103,7 +104,7 @@ class EmbeddedClickHouse:
 
     @property
     def port(self) -> int:
-        return int(self._listener.getsockname()[1]) if self._listener is not None else 0
+        return self._port
 
     @property
     def url(self) -> str:
@@ -130,6 +131,7 @@ class EmbeddedClickHouse:
             self.backups.mkdir(mode=0o700, exist_ok=True)
             self._password = read_password(home) or make_password(home)
             self._listener = self._listen()
+            self._port = int(self._listener.getsockname()[1])
             write_whole(self._place / "config.xml", render_configuration(plan_settings(self._config, self.backups)))
             await self._clear_leftover()
             await self._launch()

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.exceptions import Error
 
 BY_CODE: Final[dict[int, type[errors.ColumnarFailed]]] = {
-    **dict.fromkeys((16, 36, 42, 43, 44, 46, 47, 60, 63, 81, 115, 179, 215, 456, 701), errors.ColumnarUndefined),
+    **dict.fromkeys((16, 46, 47, 60, 63, 81, 115, 179, 215, 456, 701), errors.ColumnarUndefined),
     **dict.fromkeys((15, 57, 82, 44_000), errors.ColumnarDuplicate),
-    **dict.fromkeys((62, 10, 20, 35, 80, 184, 352, 386, 403), errors.ColumnarInvalid),
+    **dict.fromkeys((62, 10, 20, 35, 36, 42, 43, 44, 80, 184, 352, 386, 403), errors.ColumnarInvalid),
     **dict.fromkeys((48, 50, 344, 225, 1_001), errors.ColumnarNotSupported),
     **dict.fromkeys((164, 242, 497), errors.ColumnarReadOnly),
     **dict.fromkeys((6, 26, 27, 32, 33, 38, 41, 53, 69, 70, 72, 117, 131, 349, 407, 441, 457, 467, 469, 691), errors.ColumnarBadValue),

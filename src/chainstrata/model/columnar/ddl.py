@@ -7,7 +7,7 @@ reads from all. Everybody writes to and reads from `name`, so that nothing else 
 from collections.abc import Sequence
 from typing import Final
 
-from chainstrata.model.columnar.table import ColumnarColumn, ColumnarObject, ColumnarTable, ColumnarView
+from chainstrata.model.columnar.table import ColumnarColumn, ColumnarObject, ColumnarTable, ColumnarView, SkipIndex
 
 LOCAL: Final = "__local"
 # Where replicas of a table find each other; both macros are set in every server's configuration.
@@ -38,7 +38,7 @@ def create(item: ColumnarObject, database: str, cluster: str = "") -> tuple[str,
     as_local = f"{quote_name(database)}.{quote_name(item.name + LOCAL)}"
     return (
         _create_table(item, item.name + LOCAL, database, cluster, _replicated(item.engine)),
-        f"CREATE TABLE {where} AS {as_local} ENGINE = {local} COMMENT {quote_text(item.doc)}",
+        f"CREATE TABLE IF NOT EXISTS {where} AS {as_local} ENGINE = {local} COMMENT {quote_text(item.doc)}",
     )
 
 
@@ -65,16 +65,13 @@ def _replicated(engine: str) -> str:
 def _create_view(view: ColumnarView, database: str, cluster: str) -> str:
     query = view.query.strip().rstrip(";").replace("{database}", quote_name(database))
     where = f"{quote_name(database)}.{quote_name(view.name)}{_on(cluster)}"
-    return f"CREATE VIEW {where} AS\n{query}\nCOMMENT {quote_text(view.doc)}"
+    return f"CREATE VIEW IF NOT EXISTS {where} AS\n{query}\nCOMMENT {quote_text(view.doc)}"
 
 
 def _create_table(table: ColumnarTable, name: str, database: str, cluster: str, engine: str) -> str:
-    inside = [_column(column) for column in table.columns]
-    inside += [
-        f"INDEX {quote_name(index.name)} {index.expression} TYPE {index.kind} GRANULARITY {index.granularity}" for index in table.indexes
-    ]
+    inside = [column(one) for one in table.columns] + [index(one) for one in table.indexes]
     lines = [
-        f"CREATE TABLE {quote_name(database)}.{quote_name(name)}{_on(cluster)} (",
+        f"CREATE TABLE IF NOT EXISTS {quote_name(database)}.{quote_name(name)}{_on(cluster)} (",
         ",\n".join(f"    {line}" for line in inside),
         ")",
         f"ENGINE = {engine}",
@@ -93,17 +90,34 @@ def _create_table(table: ColumnarTable, name: str, database: str, cluster: str, 
     return "\n".join(lines)
 
 
-def _column(column: ColumnarColumn) -> str:
-    parts = [quote_name(column.name), column.type]
-    if column.alias:
-        parts.append(f"ALIAS {column.alias}")
-    elif column.default:
-        parts.append(f"DEFAULT {column.default}")
-    if column.doc:
-        parts.append(f"COMMENT {quote_text(column.doc)}")
-    if column.codec and not column.alias:
-        parts.append(f"CODEC({column.codec})")
+def column(one: ColumnarColumn, *, stored: bool = True) -> str:
+    """Return a column as it stands in a table; `stored` False: in one that only spreads rows over others."""
+    parts = [quote_name(one.name), one.type]
+    if one.alias:
+        parts.append(f"ALIAS {one.alias}")
+    elif one.default:
+        parts.append(f"DEFAULT {one.default}")
+    if one.doc:
+        parts.append(f"COMMENT {quote_text(one.doc)}")
+    if one.codec and not one.alias and stored:
+        parts.append(f"CODEC({one.codec})")
     return " ".join(parts)
+
+
+def index(one: SkipIndex, *, again: bool = False) -> str:
+    """Return a skip index as it stands in a table; `again` lets it be there already."""
+    there = "IF NOT EXISTS " if again else ""
+    return f"INDEX {there}{quote_name(one.name)} {one.expression} TYPE {one.kind} GRANULARITY {one.granularity}"
+
+
+def places(table: str, cluster: str) -> tuple[str, ...]:
+    """Return the tables behind a name, the one that holds rows first."""
+    return (table + LOCAL, table) if cluster else (table,)
+
+
+def alter(table: str, clause: str, database: str, cluster: str) -> str:
+    """Return the statement that changes a table, and waits until it is done."""
+    return f"ALTER TABLE {quote_name(database)}.{quote_name(table)}{_on(cluster)} {clause} SETTINGS mutations_sync = 1, alter_sync = 2"
 
 
 def _key(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """What a table of the columnar engine is made of. Text of its SQL where that is shortest; nothing here speaks to anybody."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class ColumnarTable:
     settings: Sequence[tuple[str, str]] = ()
     doc: str = ""
 
-    def renamed(self, name: str) -> "ColumnarTable":
-        return replace(self, name=name)
+    def __post_init__(self) -> None:
+        _freeze(self, "columns", "order_by", "primary_key", "indexes", "settings")
 
     def column(self, name: str) -> ColumnarColumn:
         """Return the column of that name."""
@@ -67,6 +67,15 @@ class ColumnarView:
     query: str
     doc: str = ""
     requires: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        _freeze(self, "requires")
+
+
+def _freeze(item: object, *names: str) -> None:
+    """Turn lists into tuples, so that two declarations that say the same are equal."""
+    for name in names:
+        object.__setattr__(item, name, tuple(tuple(one) if isinstance(one, list) else one for one in getattr(item, name)))
 
 
 ColumnarObject = ColumnarTable | ColumnarView

@@ -1,6 +1,7 @@
 """What users hold across chains and protocols, how it moved and what it was worth."""
 
 from chainstrata.model import Pack
+from chainstrata.packs.portfolio.market_tables import COLUMNAR
 from chainstrata.packs.portfolio.tables import DATASETS, ENUMS, METADATA
 
 __all__ = ["pack"]
@@ -12,5 +13,6 @@ pack = Pack(
     metadata=METADATA,
     datasets=DATASETS,
     enums=ENUMS,
+    columnar=COLUMNAR,
     extensions=("pg_trgm",),
 )

@@ -2,6 +2,7 @@
 
 from chainstrata.model import UINT64, UINT256, Pack
 from chainstrata.packs.strata import callers, leaving, tables
+from chainstrata.packs.strata.columnar import MARKS
 
 __all__ = ["pack"]
 
@@ -13,4 +14,5 @@ pack = Pack(
     datasets=(*tables.DATASETS, *leaving.DATASETS, *callers.DATASETS),
     requires=(),
     domains=(UINT64, UINT256),
+    columnar_objects=(MARKS,),
 )

@@ -1,0 +1,147 @@
+"""The columnar engine of a platform: had when it is first asked for, or run by the node as a service.
+
+The node does without it while it starts, and goes on without it when it fails: what needs it says so, `status` shows it, and nothing
+takes its place.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from chainstrata.config import CLICKHOUSE_START_TIMEOUT, CLICKHOUSE_URL, Config
+from chainstrata.engines.clickhouse import Columnar, ColumnarOptions, EmbeddedClickHouse, open_columnar_target, why_missing
+from chainstrata.engines.clickhouse.errors import ColumnarError, ColumnarMissing, ColumnarUnreachable
+from chainstrata.engines.postgres import NodeRecord
+from chainstrata.engines.postgres.server import ServerState
+from chainstrata.engines.postgres.waiting import happened
+from chainstrata.errors import ChainStrataError
+from chainstrata.monitor import EngineStatus, Finding, Severity
+
+if TYPE_CHECKING:
+    from chainstrata.node.platform import Platform
+
+LOGGER: Final = logging.getLogger("chainstrata.node.columnar")
+ENGINE: Final = "clickhouse"
+_LOOK: Final = 2.0
+_LOOK_EVERY: Final = 1.0
+
+
+class ColumnarAccess:
+    """The way to the columnar engine. `served`: a service of the node opens it; else it is opened by the first who asks."""
+
+    def __init__(self, config: Config, *, served: bool = False) -> None:
+        self._config = config
+        self._served = served
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._ready = asyncio.Event()
+        self._columnar: Columnar | None = None
+        self.engine: EmbeddedClickHouse | None = None
+        self.error: ChainStrataError | None = None
+
+    async def get(self) -> Columnar:
+        """Return the open connection; raise `ColumnarMissing`, or why it cannot be had."""
+        why = why_missing(self._config)
+        if why:
+            raise ColumnarMissing(why)
+        if self._served:
+            if self._columnar is None and not await happened(self._ready, self._config[CLICKHOUSE_START_TIMEOUT].total_seconds()):
+                raise self.error or ColumnarUnreachable(
+                    "the columnar engine is still starting", hint="`chainstrata status` shows how it is."
+                )
+        else:
+            async with self._opening:
+                if self._columnar is None:
+                    await self.open()
+        if self._columnar is None:
+            raise self.error or ColumnarUnreachable("the columnar engine is not there", hint="`chainstrata status` shows why.")
+        return self._columnar
+
+    async def open(self) -> Columnar:
+        """Open the engine and the connection to it."""
+        target = await self._stack.enter_async_context(open_columnar_target(self._config))
+        self.engine = target.engine
+        options = ColumnarOptions.from_config(self._config)
+        columnar = await self._stack.enter_async_context(Columnar(target.url, options, name="chainstrata"))
+        self._columnar = columnar
+        return columnar
+
+    def open_for_all(self) -> None:
+        """Let those go on who wait for it."""
+        self.error = None
+        self._ready.set()
+
+    async def close(self) -> None:
+        self._ready.clear()
+        self._columnar = None
+        stack, self._stack = self._stack, AsyncExitStack()
+        await stack.aclose()
+        self.engine = None
+
+    async def look(self) -> tuple[EngineStatus, Sequence[Finding]]:
+        """Say how the engine is, without opening what is not open."""
+        why = why_missing(self._config)
+        if why:
+            return EngineStatus(ENGINE, "none", "missing", detail=why), ()
+        kind = "url" if self._config[CLICKHOUSE_URL] else "embedded"
+        if self._columnar is None:
+            if self.error is None:
+                return EngineStatus(ENGINE, kind, "starting" if self._served else "not asked"), ()
+            return _away(kind, self.error)
+        if self.engine is not None and self.engine.state is not ServerState.RUNNING and self.engine.error is not None:
+            return _away(kind, self.engine.error, self.engine.state.value)
+        try:
+            await self._columnar.ping(_LOOK)
+            size = await self._columnar.fetch_value(
+                "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()", timeout=_LOOK
+            )
+        except ColumnarError as error:
+            return _away(kind, error)
+        restarts = self.engine.restarts if self.engine is not None else 0
+        detail = f"database {self._columnar.database}" + (f", started again {restarts} times" if restarts else "")
+        return EngineStatus(ENGINE, kind, "running", self._columnar.version, size_bytes=int(size or 0), detail=detail), ()
+
+
+def _away(kind: str, error: ChainStrataError, state: str = "away") -> tuple[EngineStatus, Sequence[Finding]]:
+    finding = Finding(Severity.ERROR, "engine_away", ENGINE, error.message, error.hint)
+    return EngineStatus(ENGINE, kind, state, detail=error.message), (finding,)
+
+
+class ColumnarService:
+    """Runs the columnar engine while the node does: opens it, brings its schema up to date, and lets the others have it."""
+
+    name = "columnar"
+
+    def __init__(self, platform: "Platform", access: ColumnarAccess) -> None:
+        self._platform = platform
+        self._access = access
+
+    async def run(self, stop: asyncio.Event) -> None:
+        access = self._access
+        try:
+            columnar = await access.open()
+            done = await self._platform.migrate_columnar(columnar)
+            access.open_for_all()
+            LOGGER.info("columnar engine %s is there; %s", columnar.version, done)
+            recorded = False
+            while not await happened(stop, _LOOK_EVERY):
+                recorded = recorded or self._record()
+                engine = access.engine
+                if engine is not None and engine.state is ServerState.FAILED and engine.error is not None:
+                    raise engine.error
+        except ChainStrataError as error:
+            access.error = error
+            raise
+        finally:
+            await access.close()
+
+    def _record(self) -> bool:
+        """Tell other commands of the home where it listens; return whether that was done, once the node's own record is there."""
+        engine, home = self._access.engine, self._platform.config.home
+        record = NodeRecord.read(home)
+        if engine is not None and record is not None:
+            replace(record, ports={**record.ports, ENGINE: engine.port}).write(home)
+        return engine is None or record is not None
