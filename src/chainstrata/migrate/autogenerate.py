@@ -26,6 +26,7 @@ from chainstrata.migrate.schema import (
     Key,
     Kind,
     Policy,
+    Queue,
     Snapshot,
     Table,
     Trigger,
@@ -33,7 +34,18 @@ from chainstrata.migrate.schema import (
 )
 from chainstrata.migrate.source import Block, Line, call
 
-_STANDING_ALONE = (Kind.SCHEMA, Kind.EXTENSION, Kind.DOMAIN, Kind.ENUM, Kind.TABLE, Kind.FUNCTION, Kind.VIEW, Kind.TRIGGER, Kind.POLICY)
+_STANDING_ALONE = (
+    Kind.SCHEMA,
+    Kind.EXTENSION,
+    Kind.QUEUE,
+    Kind.DOMAIN,
+    Kind.ENUM,
+    Kind.TABLE,
+    Kind.FUNCTION,
+    Kind.VIEW,
+    Kind.TRIGGER,
+    Kind.POLICY,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,7 @@ class _Direction:
         return self._drop(gone | self.rebuilt)
 
     def _drops_last(self) -> list[Line]:
-        kinds = (Kind.TABLE, Kind.FUNCTION, Kind.DOMAIN, Kind.ENUM, Kind.SCHEMA, Kind.POLICY)
+        kinds = (Kind.TABLE, Kind.FUNCTION, Kind.DOMAIN, Kind.ENUM, Kind.SCHEMA, Kind.POLICY, Kind.QUEUE)
         gone = {key for key, change in self.changes.items() if change.after is None and key.kind in kinds}
         order = self._in_reverse(gone)
         first = [
@@ -184,6 +196,9 @@ def _changed(before: Item, after: Item) -> list[Line]:
             return [_changed_domain(before, after)]
         case Domain(), Domain():
             raise NotMigratable(f"domain {after.key.name}", f"is {before.base} and cannot become {after.base} in place")
+        case Queue(), Queue():
+            # Its steps lead forward only; what an older release of ours asks for works on the newer tables.
+            return [calls.create_queue(after.version, since=before.version)] if before.version < after.version else []
         case _, Policy():
             return [calls.set_policy(after)]
         case _ if getattr(before, "comment", "") != getattr(after, "comment", ""):

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 
+from chainstrata.migrate import queue
 from chainstrata.migrate.schema import (
     Column,
     Constraint,
@@ -15,6 +16,7 @@ from chainstrata.migrate.schema import (
     Index,
     Item,
     Policy,
+    Queue,
     Schema,
     Snapshot,
     Table,
@@ -192,8 +194,8 @@ def create(item: Item, snapshot: Snapshot) -> list[Call]:
     match item:
         case Schema():
             return [call("op.create_schema", item.name, comment=item.comment or None)]
-        case Extension():
-            return [call("op.create_extension", item.name)]
+        case Extension() | Queue():
+            return [create_queue(item.version) if isinstance(item, Queue) else call("op.create_extension", item.name)]
         case Enum():
             return [call("op.create_enum", item.key.name, list(item.labels), comment=item.comment or None)]
         case Domain():
@@ -212,6 +214,10 @@ def create(item: Item, snapshot: Snapshot) -> list[Call]:
             return [set_policy(item)]
         case _:
             raise TypeError(f"{item.key} is part of a table")
+
+
+def create_queue(version: str, *, since: str = "") -> Call:
+    return call("op.create_queue", version, since=since or None, sha256=queue.digest(version))
 
 
 def _create_trigger(item: Trigger) -> Call:
@@ -242,6 +248,8 @@ def drop(item: Item) -> list[Call]:
     match item:
         case Schema():
             return [call("op.drop_schema", item.name)]
+        case Queue():
+            return [call("op.drop_queue")]
         case Enum():
             return [call("op.drop_enum", item.key.name)]
         case Domain():

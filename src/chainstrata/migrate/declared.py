@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, SetColumnComment, SetTab
 from chainstrata.engines.postgres import translate
 from chainstrata.engines.postgres.errors import StatementInvalid, UndefinedName
 from chainstrata.errors import DeclarationError
-from chainstrata.migrate import ddl
+from chainstrata.migrate import ddl, queue
 from chainstrata.migrate.policies import policy
 from chainstrata.migrate.schema import Key, Kind, canonical_json
 from chainstrata.migrate.snapshot import run_text
@@ -55,6 +55,8 @@ def _pack(pack: Pack) -> Iterator[str]:
     yield ddl.comment_on("SCHEMA", name(pack.name), pack.doc)
     for extension in pack.extensions:
         yield ddl.create_extension(extension)
+    if pack.queue:
+        yield from queue.create(pack.queue)
     for enum in pack.enums:
         yield ddl.create_enum(type_name(enum), enum.enums)
     for domain in pack.domains:

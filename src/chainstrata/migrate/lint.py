@@ -18,7 +18,7 @@ from chainstrata.migrate.model import Direction, Revision, Run, Site
 from chainstrata.migrate.planner import find, plan_up
 from chainstrata.migrate.runner import open_migration_session
 from chainstrata.migrate.scripts import Scripts
-from chainstrata.migrate.statements import Online, describe, render
+from chainstrata.migrate.statements import Online, Statements, describe, render
 from chainstrata.model import Catalog, Dataset, Pack
 
 TIMEOUT_SECONDS: Final = 120
@@ -89,6 +89,8 @@ def _script(run: Run) -> tuple[str, list[tuple[int, str]]]:
     places: list[tuple[int, str]] = []
     for step in run.steps:
         for operation in step.operations:
+            if isinstance(operation, Statements) and operation.published:
+                continue
             places.append((len(lines), describe(operation)))
             statements = operation.plain() if isinstance(operation, Online) else render(operation)
             for statement in statements:

@@ -15,11 +15,12 @@ from chainstrata.migrate.errors import NotMigrated, RevisionUnusable
 from chainstrata.migrate.model import Site
 from chainstrata.migrate.planner import check_history, closure, plan_up
 from chainstrata.migrate.runner import prepare
-from chainstrata.migrate.schema import Kind, Snapshot
+from chainstrata.migrate.schema import Key, Kind, Snapshot
 from chainstrata.migrate.scratch import declared_snapshot, live_snapshot
 from chainstrata.migrate.scripts import Scripts
 from chainstrata.migrate.source import Remark, RevisionText, write_revision
 from chainstrata.model import Pack
+from chainstrata.model.queue import QUEUE_SCHEMA
 
 _SUFFIX: Mapping[Phase, str] = {Phase.BEFORE: "prepare", Phase.WHOLE: "", Phase.AFTER: "finish"}
 
@@ -60,9 +61,10 @@ async def make(site: Site, pack: str, message: str = "", *, empty: bool = False)
 
 
 def _of_pack(snapshot: Snapshot, pack: Pack) -> Snapshot:
-    """Return what belongs to a pack: its schema, and the extensions it asks for."""
+    """Return what belongs to a pack: its schema, and the extensions and the job queue it asks for."""
     mine = snapshot.within([pack.name])
-    kept = (item for key, item in mine.items() if key.kind is not Kind.EXTENSION or key.name in pack.extensions)
+    asked = {Key(Kind.EXTENSION, extension) for extension in pack.extensions} | ({Key(Kind.QUEUE, QUEUE_SCHEMA)} if pack.queue else set())
+    kept = (item for key, item in mine.items() if item.schema or key in asked)
     return Snapshot(kept, snapshot.needs, snapshot.broken)
 
 

@@ -21,7 +21,7 @@ from alembic.operations import Operations as AlembicOperations
 from alembic.operations import ops as alembic_ops
 from sqlalchemy import Executable
 
-from chainstrata.migrate import ddl
+from chainstrata.migrate import ddl, queue
 from chainstrata.migrate.errors import RevisionUnusable
 from chainstrata.migrate.online import (
     AddConstraintConcurrently,
@@ -67,9 +67,9 @@ class Operations(AlembicOperations):
             hint="Say it in SQL: op.execute(…) for a statement, op.backfill(…) for many rows.",
         )
 
-    def say(self, title: str, *statements: str, autocommit: bool = False, loses: str = "") -> None:
+    def say(self, title: str, *statements: str, autocommit: bool = False, loses: str = "", published: bool = False) -> None:
         """Record statements of ours. `autocommit` ones run outside a transaction and can be run again."""
-        self.invoke(Statements(title, tuple(statement for statement in statements if statement), autocommit, loses))
+        self.invoke(Statements(title, tuple(statement for statement in statements if statement), autocommit, loses, published))
 
     def execute(self, sqltext: Executable | str, *, execution_options: dict[str, Any] | None = None) -> None:
         """Run one SQL statement. A plain text is taken as it is: a colon has no meaning."""
@@ -92,6 +92,13 @@ class Operations(AlembicOperations):
     def create_extension(self, extension: str) -> None:
         """Make an extension unless it is there. No revision drops one: others may use it."""
         self.say(f"create extension {extension}", ddl.create_extension(extension))
+
+    def create_queue(self, version: str, *, since: str = "", sha256: str = "") -> None:
+        """Bring the job queue's schema to a version, by its own steps; `sha256` is of all of them."""
+        self.say(f"create job queue {version}", *queue.create(version, since=since, sha256=sha256), published=True)
+
+    def drop_queue(self) -> None:
+        self.say("drop job queue", *queue.drop(), loses="jobs that wait in the queue")
 
     def create_enum(self, enum: str, labels: Sequence[str], *, comment: str = "") -> None:
         self.say(f"create enum {enum}", ddl.create_enum(enum, labels), _comment("TYPE", enum, comment))

@@ -9,7 +9,18 @@ from chainstrata.migrate.schema import Constraint, ConstraintKind, Key, Kind, Sn
 _RANK = {
     kind: place
     for place, kind in enumerate(
-        (Kind.SCHEMA, Kind.EXTENSION, Kind.ENUM, Kind.DOMAIN, Kind.TABLE, Kind.FUNCTION, Kind.VIEW, Kind.TRIGGER, Kind.POLICY)
+        (
+            Kind.SCHEMA,
+            Kind.EXTENSION,
+            Kind.QUEUE,
+            Kind.ENUM,
+            Kind.DOMAIN,
+            Kind.TABLE,
+            Kind.FUNCTION,
+            Kind.VIEW,
+            Kind.TRIGGER,
+            Kind.POLICY,
+        )
     )
 }
 

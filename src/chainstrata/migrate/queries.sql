@@ -11,6 +11,10 @@ FROM pg_extension AS e
 JOIN pg_namespace AS n ON n.oid = e.extnamespace
 WHERE e.extname <> 'plpgsql';
 
+-- list_queues
+-- The comment of the job queue's schema, which says its version.
+SELECT coalesce(obj_description(n.oid, 'pg_namespace'), '') AS comment FROM pg_namespace AS n WHERE n.nspname = %(queue)s;
+
 -- list_enums
 -- Enum types with their values in order.
 SELECT n.nspname AS schema, t.typname AS name,

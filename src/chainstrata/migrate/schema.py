@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
+from chainstrata.model.queue import QUEUE_SCHEMA
+
 
 class Kind(StrEnum):
     SCHEMA = "schema"
     EXTENSION = "extension"
+    QUEUE = "job queue"
     DOMAIN = "domain"
     ENUM = "enum"
     TABLE = "table"
@@ -72,6 +75,29 @@ class Extension:
     @property
     def definition(self) -> str:
         return f"CREATE EXTENSION {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The job queue's schema, whose objects are not ours to compare: its version says what they are."""
+
+    version: str
+
+    @property
+    def name(self) -> str:
+        return QUEUE_SCHEMA
+
+    @property
+    def schema(self) -> str:
+        return ""
+
+    @property
+    def key(self) -> Key:
+        return Key(Kind.QUEUE, self.name)
+
+    @property
+    def definition(self) -> str:
+        return f"JOB QUEUE {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +371,7 @@ class Policy:
         return json.dumps(json.loads(self.policy), indent=2, sort_keys=True)
 
 
-Item: TypeAlias = Schema | Extension | Enum | Domain | Table | Column | Constraint | Index | Function | View | Trigger | Policy
+Item: TypeAlias = Schema | Extension | Queue | Enum | Domain | Table | Column | Constraint | Index | Function | View | Trigger | Policy
 OfTable: TypeAlias = Column | Constraint | Index | Trigger
 
 
@@ -393,7 +419,7 @@ class Snapshot(Mapping[Key, Item]):
         ]
 
     def within(self, schemas: Iterable[str]) -> "Snapshot":
-        """Return the part that belongs to these schemas; extensions, which belong to none, stay."""
+        """Return the part that belongs to these schemas; extensions and the job queue, which belong to none, stay."""
         wanted = {*schemas, ""}
         return Snapshot((item for item in self._items.values() if item.schema in wanted), self.needs, self.broken)
 

@@ -8,6 +8,7 @@ from psycopg import sql
 from psycopg.rows import namedtuple_row
 
 from chainstrata.engines.postgres import Query, load_queries
+from chainstrata.migrate import queue
 from chainstrata.migrate.schema import (
     ACTIONS,
     Broken,
@@ -23,6 +24,7 @@ from chainstrata.migrate.schema import (
     Key,
     Kind,
     Policy,
+    Queue,
     Schema,
     Snapshot,
     Table,
@@ -31,6 +33,7 @@ from chainstrata.migrate.schema import (
     canonical_json,
 )
 from chainstrata.migrate.text import flatten, split_list
+from chainstrata.model.queue import QUEUE_SCHEMA
 
 QUERIES = load_queries("chainstrata.migrate")
 
@@ -45,12 +48,13 @@ async def snapshot(connection: psycopg.AsyncConnection[Any], schemas: Sequence[s
 class _Reader:
     def __init__(self, connection: psycopg.AsyncConnection[Any], schemas: Sequence[str]) -> None:
         self.connection = connection
-        self.parameters = {"schemas": list(schemas)}
+        self.parameters = {"schemas": list(schemas), "queue": QUEUE_SCHEMA}
 
     async def read(self) -> Snapshot:
         extensions = [Extension(row.name, row.schema) for row in await self.rows(QUERIES.list_extensions)]
         await self.qualify_names({extension.place for extension in extensions})
         items: list[Item] = [*extensions]
+        items += [Queue(queue.read_version(row.comment)) for row in await self.rows(QUERIES.list_queues)]
         items += [Schema(row.name, row.comment) for row in await self.rows(QUERIES.list_schemas)]
         items += [Enum(row.schema, row.name, tuple(row.labels), row.comment) for row in await self.rows(QUERIES.list_enums)]
         items += [_domain(row) for row in await self.rows(QUERIES.list_domains)]
@@ -167,5 +171,5 @@ def _trigger(row: Any) -> Trigger:
 
 
 async def run_text(connection: psycopg.AsyncConnection[Any], text: str) -> None:
-    """Run one statement that was composed from declarations or read from a revision."""
-    await connection.execute(text.encode())
+    """Run one statement that was composed from declarations or read from a revision, or several that belong together."""
+    await connection.execute(text.encode(), prepare=False)

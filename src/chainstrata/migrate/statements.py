@@ -14,12 +14,13 @@ from chainstrata.migrate.text import DIALECT
 
 @dataclass(frozen=True)
 class Statements(MigrateOperation):
-    """Statements that belong together."""
+    """Statements that belong together. `published` ones are another project's, taken as they are."""
 
     title: str
     statements: tuple[str, ...]
     autocommit: bool = False
     loses: str = ""
+    published: bool = False
 
 
 @runtime_checkable

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from chainstrata.migrate.compare import Change, compare
 from chainstrata.migrate.model import Site, Status
 from chainstrata.migrate.schema import Constraint, Index, Kind, Snapshot
 from chainstrata.migrate.scratch import declared_snapshot, live_snapshot
 from chainstrata.migrate.status import SchemaStatus, status
+
+# What belongs to no pack alone: others may use it.
+_OTHERS: Final = (Kind.EXTENSION, Kind.QUEUE)
 
 
 class Deviation(StrEnum):
@@ -75,7 +79,7 @@ def _verdict(state: SchemaStatus, found: Sequence[Difference], packs: Sequence[s
 
 def differences(declared: Snapshot, live: Snapshot) -> list[Difference]:
     """Return every object that is missing, too many, different or unusable."""
-    changes = [change for change in compare(live, declared) if not (change.key.kind is Kind.EXTENSION and change.after is None)]
+    changes = [change for change in compare(live, declared) if not (change.key.kind in _OTHERS and change.after is None)]
     found = [_difference(change) for change in changes]
     named = {(one.kind, one.name) for one in found}
     for item in live.values():

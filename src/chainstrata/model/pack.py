@@ -71,6 +71,7 @@ class Pack:
     """A domain: its datasets, and the package that holds its SQL, migrations and samples.
 
     `metadata` carries every table, roll-up tables included. `requires` names packs whose schema must exist first.
+    `queue` is the version of the job queue, which one pack brings for all.
     `enums` maps each enum type to what it says; `domains` are the domain types of the schema.
     """
 
@@ -81,6 +82,7 @@ class Pack:
     datasets: Sequence[Dataset] = ()
     requires: Sequence[str] = ("strata",)
     extensions: Sequence[str] = ()
+    queue: str = ""
     enums: Sequence[pg.ENUM] = field(default=(), compare=False)
     domains: Sequence[pg.DOMAIN] = field(default=(), compare=False)
     columnar: Sequence[ColumnarDataset] = ()

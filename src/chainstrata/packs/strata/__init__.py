@@ -13,6 +13,7 @@ pack = Pack(
     metadata=tables.METADATA,
     datasets=(*tables.DATASETS, *leaving.DATASETS, *callers.DATASETS),
     requires=(),
+    queue="03.04.00_50_post_add_retry_failed_job_procedure",
     domains=(UINT64, UINT256),
     columnar_objects=(MARKS,),
 )

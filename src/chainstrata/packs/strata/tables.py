@@ -121,6 +121,51 @@ quarantine = sa.Table(
     comment="One row per different row that a dataset did not take, kept until it is replayed or dropped.",
 )
 
+# Jobs -------------------------------------------------------------------------------------------------------------------
+job = sa.Table(
+    "job",
+    METADATA,
+    column("name", sa.Text, doc="Name of the job."),
+    column("due_at", INSTANT, doc="When it is to run next."),
+    column("paused_at", INSTANT, nullable=True, doc="Since when it is paused. NULL: it is not."),
+    sa.PrimaryKeyConstraint("name", name="job_pkey"),
+    comment="One row per job that comes round: when it is due.",
+)
+job_run = sa.Table(
+    "job_run",
+    METADATA,
+    column("id", sa.BigInteger, sa.Identity(always=True), doc="Number of the run."),
+    column("job", sa.Text, doc="Job that ran."),
+    column("asked_by", sa.Text, doc="What it ran for: schedule, retry, command or api."),
+    column("worker", sa.Text, doc="Host and process that ran it."),
+    column("queue_id", sa.BigInteger, nullable=True, doc="Its number in the job queue. NULL: it ran where it was asked for."),
+    column("state", sa.Text, server_default="running", doc="running, succeeded, failed, or lost when its worker ended before it did."),
+    column("result", sa.Text, nullable=True, doc="What it did, in a line."),
+    column("error", sa.Text, nullable=True, doc="Why it failed."),
+    column("error_code", sa.Text, nullable=True, doc="Code of the error."),
+    column(
+        "retryable", sa.Boolean, server_default=sa.false(), doc="Whether the failure may pass, so that it is tried again before its time."
+    ),
+    column("started_at", INSTANT, server_default=sa.func.now(), doc="When it began."),
+    column("finished_at", INSTANT, nullable=True, doc="When it ended, or was found to have ended."),
+    sa.PrimaryKeyConstraint("id", name="job_run_pkey"),
+    check("job_run_asked_by_known", "asked_by IN ('schedule', 'retry', 'command', 'api')"),
+    check("job_run_state_known", "state IN ('running', 'succeeded', 'failed', 'lost')"),
+    check("job_run_finished", "(state = 'running') = (finished_at IS NULL)"),
+    check("job_run_failed_why", "state NOT IN ('failed', 'lost') OR error IS NOT NULL"),
+    index("idx_job_run_job", "job", "id", why="The last runs of a job."),
+    index("idx_job_run_started_at", "started_at", why="Runs that are old enough to be forgotten."),
+    # Its worker holds a lock while it works, so a second one cannot begin.
+    index(
+        "job_run_running_key",
+        "job",
+        unique=True,
+        postgresql_where=sa.text("state = 'running'"),
+        why="The one run of a job that is under way; there is never a second.",
+    ),
+    comment="One row per run of a job: for what, where, how long, and what came of it.",
+)
+
 # Samples ----------------------------------------------------------------------------------------------------------------
 sample_load = sa.Table(
     "sample_load",
@@ -144,5 +189,7 @@ DATASETS: tuple[Dataset, ...] = (
     Dataset(rollup_source, name="rollup_sources"),
     Dataset(rollup_state, name="rollups"),
     Dataset(quarantine, name="quarantine"),
+    Dataset(job, name="jobs"),
+    Dataset(job_run, name="job_runs", time="started_at", lifecycle=Lifecycle(keep=days(30), archive=False, terminal="state <> 'running'")),
     Dataset(sample_load, name="samples"),
 )

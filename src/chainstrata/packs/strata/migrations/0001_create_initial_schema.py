@@ -12,6 +12,10 @@ depends_on = None
 
 def upgrade() -> None:
     op.comment_on("schema", "strata", "The platform's own tables.")
+    op.create_queue(
+        "03.04.00_50_post_add_retry_failed_job_procedure",
+        sha256="2791905db7d431b45f5ecef4d88d47f81abf0a725a3411629cd71a5d0be1c21d",
+    )
     op.create_domain(
         "strata.uint256",
         "numeric(78,0)",
@@ -244,6 +248,66 @@ def upgrade() -> None:
         ["taken_at"],
         schema="strata",
         comment="Names of batches that are old enough to be forgotten.",
+    )
+    op.create_table(
+        "job",
+        sa.Column("name", sa.Text(), nullable=False, comment="Name of the job."),
+        sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="When it is to run next."),
+        sa.Column("paused_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="Since when it is paused. NULL: it is not."),
+        sa.PrimaryKeyConstraint("name", name="job_pkey"),
+        schema="strata",
+        comment="One row per job that comes round: when it is due.",
+    )
+    op.create_table(
+        "job_run",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the run."),
+        sa.Column("job", sa.Text(), nullable=False, comment="Job that ran."),
+        sa.Column("asked_by", sa.Text(), nullable=False, comment="What it ran for: schedule, retry, command or api."),
+        sa.Column("worker", sa.Text(), nullable=False, comment="Host and process that ran it."),
+        sa.Column("queue_id", sa.BigInteger(), nullable=True, comment="Its number in the job queue. NULL: it ran where it was asked for."),
+        sa.Column(
+            "state",
+            sa.Text(),
+            server_default=sa.text("'running'::text"),
+            nullable=False,
+            comment="running, succeeded, failed, or lost when its worker ended before it did.",
+        ),
+        sa.Column("result", sa.Text(), nullable=True, comment="What it did, in a line."),
+        sa.Column("error", sa.Text(), nullable=True, comment="Why it failed."),
+        sa.Column("error_code", sa.Text(), nullable=True, comment="Code of the error."),
+        sa.Column(
+            "retryable",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="Whether the failure may pass, so that it is tried again before its time.",
+        ),
+        sa.Column("started_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False, comment="When it began."),
+        sa.Column("finished_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it ended, or was found to have ended."),
+        sa.PrimaryKeyConstraint("id", name="job_run_pkey"),
+        sa.CheckConstraint("asked_by IN ('schedule', 'retry', 'command', 'api')", name="job_run_asked_by_known"),
+        sa.CheckConstraint("state NOT IN ('failed', 'lost') OR error IS NOT NULL", name="job_run_failed_why"),
+        sa.CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="job_run_finished"),
+        sa.CheckConstraint("state IN ('running', 'succeeded', 'failed', 'lost')", name="job_run_state_known"),
+        schema="strata",
+        comment="One row per run of a job: for what, where, how long, and what came of it.",
+    )
+    op.create_index("idx_job_run_job", "job_run", ["job", "id"], schema="strata", comment="The last runs of a job.")
+    op.create_index(
+        "idx_job_run_started_at",
+        "job_run",
+        ["started_at"],
+        schema="strata",
+        comment="Runs that are old enough to be forgotten.",
+    )
+    op.create_index(
+        "job_run_running_key",
+        "job_run",
+        ["job"],
+        schema="strata",
+        unique=True,
+        postgresql_where=sa.text("state = 'running'"),
+        comment="The one run of a job that is under way; there is never a second.",
     )
     op.create_table(
         "quarantine",
@@ -743,6 +807,15 @@ $$;
         "strata.ingest_batches",
         {"lifecycle": {"archive": False, "keep": "30 days"}, "table": "strata.ingest_batch", "time": "taken_at"},
     )
+    op.set_policy(
+        "strata.job_runs",
+        {
+            "lifecycle": {"archive": False, "keep": "30 days", "terminal": "state <> 'running'"},
+            "table": "strata.job_run",
+            "time": "started_at",
+        },
+    )
+    op.set_policy("strata.jobs", {"table": "strata.job"})
     op.set_policy("strata.migrations", {"table": "strata.migration"})
     op.set_policy("strata.quarantine", {"table": "strata.quarantine"})
     op.set_policy("strata.rollup_sources", {"table": "strata.rollup_source"})
@@ -757,6 +830,8 @@ def downgrade() -> None:
     op.remove_policy("strata.rollup_sources")
     op.remove_policy("strata.quarantine")
     op.remove_policy("strata.migrations")
+    op.remove_policy("strata.jobs")
+    op.remove_policy("strata.job_runs")
     op.remove_policy("strata.ingest_batches")
     op.remove_policy("strata.holds")
     op.remove_policy("strata.departures")
@@ -782,6 +857,8 @@ def downgrade() -> None:
     op.drop_table("rollup_state", schema="strata")
     op.drop_table("rollup_source", schema="strata")
     op.drop_table("quarantine", schema="strata")
+    op.drop_table("job_run", schema="strata")
+    op.drop_table("job", schema="strata")
     op.drop_table("ingest_batch", schema="strata")
     op.drop_table("hold", schema="strata")
     op.drop_table("departure", schema="strata")
@@ -791,3 +868,4 @@ def downgrade() -> None:
     op.drop_table("api_key", schema="strata")
     op.drop_domain("strata.uint64")
     op.drop_domain("strata.uint256")
+    op.drop_queue()
