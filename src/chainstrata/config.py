@@ -422,6 +422,39 @@ RETENTION_RELEASE_WAIT = _setting(
 )
 
 
+# Jobs and upkeep ------------------------------------------------------------------------------------------------------
+JOBS_LEASE = _setting(
+    "jobs.lease",
+    timedelta,
+    timedelta(seconds=30),
+    "How long a worker may be silent before its job is taken up by another; that happens within one and a half times as long.",
+    check=_positive,
+)
+JOBS_AT_ONCE = _setting("jobs.at_once", int, 2, "Jobs that a node works on at the same time.", check=_positive)
+UPKEEP_VIEWS_EVERY = _setting(
+    "upkeep.views_every", timedelta, timedelta(hours=1), "How often materialized views are refreshed.", check=_positive
+)
+UPKEEP_BLOAT = _setting(
+    "upkeep.bloat", int, 40, "Percent of an index that is not needed, from which on it is built anew.", applies="next run", check=_positive
+)
+UPKEEP_INDEX_BYTES = _setting(
+    "upkeep.index_bytes",
+    int,
+    8 * 1024 * 1024,
+    "Size in bytes below which an index is never built anew.",
+    applies="next run",
+    check=_positive,
+)
+UPKEEP_MEASURE_BYTES = _setting(
+    "upkeep.measure_bytes",
+    int,
+    4 * 1024**3,
+    "Size in bytes above which an index is not read whole to measure its bloat; that is estimated then.",
+    applies="next run",
+    check=_positive,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A setting's value and where it came from."""

@@ -1,12 +1,11 @@
-"""What comes round: when it is due, and that a failure does not end it."""
+"""When jobs are due, when a failed one is tried again, and which deserve attention."""
 
-import asyncio
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from chainstrata.errors import UsageError
-from chainstrata.node.schedule import Daily, Every, Job, Schedule, When
+from chainstrata.jobs import AskedBy, Daily, Every, JobState, JobStatus, Run, RunState, When, find_trouble
+from chainstrata.jobs.planner import LONGEST_PAUSE, retry_pause
 
 
 def at(text: str) -> datetime:
@@ -29,38 +28,55 @@ def test_a_job_is_due_at_the_next_of_its_times(when: When, moment: str, due: str
     assert when.after(at(moment)) == at(due)
 
 
-class Clock:
-    """A clock that jumps to the next minute each time a job has run."""
+@pytest.mark.parametrize(
+    ("when", "text"),
+    [
+        (Every(timedelta(hours=1)), "every hour"),
+        (Every(timedelta(minutes=15)), "every 15 minutes"),
+        (Every(timedelta(seconds=2.5)), "every 2.5 seconds"),
+        (Daily(time(2, 0)), "daily at 02:00 UTC"),
+        (Daily(time(4, 30), weekday=6), "Sunday at 04:30 UTC"),
+    ],
+)
+def test_a_schedule_says_in_words_when_it_is(when: When, text: str) -> None:
+    assert str(when) == text
 
-    def __init__(self) -> None:
-        self.now = at("2026-03-10T12:00:59.999")
 
-    def __call__(self) -> datetime:
-        return self.now
+def test_a_failed_job_is_tried_again_after_longer_and_longer_pauses() -> None:
+    pauses = [retry_pause(failures) for failures in range(1, 12)]
+    assert [pause.total_seconds() / 60 for pause in pauses[:4]] == [1, 2, 4, 8]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE == retry_pause(10_000)
 
 
-async def test_jobs_run_when_they_are_due_and_a_failure_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    clock, stop, ran = Clock(), asyncio.Event(), []
+NOW = at("2026-03-10T12:00")
 
-    async def work() -> str:
-        ran.append(clock.now)
-        clock.now += timedelta(seconds=59.999)
-        if len(ran) == 3:
-            stop.set()
-        return "worked"
 
-    async def fail() -> str:
-        raise UsageError("cannot", hint="Do not.")
+def status(state: JobState = JobState.WAITING, *, due: str = "2026-03-10T13:00", queued: str = "", last: Run | None = None) -> JobStatus:
+    queued_at = at(queued) if queued else None
+    due_at = None if state is JobState.PAUSED else at(due)
+    return JobStatus("retention", "", "daily", state, due_at, queued_at=queued_at, last=last, failures=2 if last and last.error else 0)
 
-    minutely = Every(timedelta(minutes=1))
-    schedule = Schedule([Job("fail", minutely, fail), Job("work", minutely, work)], clock=clock)
 
-    async def advance() -> None:
-        while not stop.is_set():
-            await asyncio.get_running_loop().run_in_executor(None, lambda: None)
-            clock.now += timedelta(microseconds=200)
+def ended(state: RunState, *, retryable: bool = False) -> Run:
+    error = "" if state is RunState.SUCCEEDED else "disk full"
+    return Run(1, "retention", AskedBy.SCHEDULE, "host:1", state, NOW, NOW, error=error, retryable=retryable)
 
-    async with asyncio.timeout(20):
-        await asyncio.gather(schedule.run(stop), advance())
-    assert len(ran) == 3
-    assert "job fail failed: cannot" in caplog.text
+
+@pytest.mark.parametrize(
+    ("job", "found"),
+    [
+        pytest.param(status(), [], id="never ran, not due"),
+        pytest.param(status(last=ended(RunState.SUCCEEDED)), [], id="went well"),
+        pytest.param(status(last=ended(RunState.FAILED)), [("failed", True)], id="failed"),
+        pytest.param(status(last=ended(RunState.FAILED, retryable=True)), [("failed", False)], id="failed, tried again"),
+        pytest.param(status(last=ended(RunState.LOST, retryable=True)), [("failed", False)], id="lost"),
+        pytest.param(status(due="2026-03-10T11:55"), [], id="a little late"),
+        pytest.param(status(due="2026-03-10T11:00"), [("overdue", False)], id="overdue"),
+        pytest.param(status(JobState.QUEUED, queued="2026-03-10T11:00"), [("overdue", False)], id="nobody takes it from the queue"),
+        pytest.param(status(JobState.RUNNING, due="2026-03-10T11:00"), [], id="runs long"),
+        pytest.param(status(JobState.PAUSED), [], id="paused"),
+    ],
+)
+def test_jobs_that_failed_or_never_began_are_found(job: JobStatus, found: list[tuple[str, bool]]) -> None:
+    assert [(trouble.code, trouble.urgent) for trouble in find_trouble([job], NOW)] == found

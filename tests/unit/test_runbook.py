@@ -26,6 +26,7 @@ def test_the_runbook_has_every_finding_and_no_other() -> None:
         *(f"migration_{word}" for word in ("edited", "stopped", "failed", "missing")),
         *(f"schema_{deviation}" for deviation in Deviation),
         *(f"partitions_{code}" for code in ProblemCode),
+        *(f"job_{code}" for code in ("failed", "overdue")),
         *(f"{inspection.name}_unknown" for inspection in INSPECTIONS),
     }
     section = (ROOT / "docs/runbook.md").read_text(encoding="utf-8").partition("## Findings")[2].partition("\n## ")[0]

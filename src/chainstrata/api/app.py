@@ -10,6 +10,7 @@ from chainstrata.access import Role
 from chainstrata.api import keys
 from chainstrata.api.access import Doorkeeper, guard
 from chainstrata.api.errors import handle_errors
+from chainstrata.api.jobs import jobs_router
 from chainstrata.api.requests import RequestIds
 from chainstrata.api.status import health_router, status_router
 from chainstrata.dashboard import add_dashboard
@@ -47,6 +48,7 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     handle_errors(app)
     app.include_router(health_router)
     app.include_router(status_router, prefix=PREFIX)
+    app.include_router(jobs_router, prefix=PREFIX)
     app.include_router(keys.router, prefix=PREFIX)
     add_dashboard(app, [Depends(guard(Role.READ))])
     return app

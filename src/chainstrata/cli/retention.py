@@ -24,7 +24,7 @@ async def plan(
     """Print what would leave now, and why the rest stays. Changes nothing."""
     async with open_platform() as platform:
         planned = await platform.retention.plan(names or [])
-    output().show(_plain_plan(planned), lambda: _render_plan(planned, kept=kept))
+    output().show(planned.as_dict(), lambda: _render_plan(planned, kept=kept))
 
 
 @app.command("run")
@@ -38,7 +38,7 @@ async def run(
         return
     async with open_platform() as platform:
         outcome = await platform.retain(names or [])
-    output().show(_plain_outcome(outcome), lambda: _render_outcome(outcome))
+    output().show(outcome.as_dict(), lambda: _render_outcome(outcome))
 
 
 @app.command("holds")
@@ -97,26 +97,3 @@ def _render_outcome(outcome: "Outcome") -> None:
         output().line(str(blocked))
     if not (outcome.departed or outcome.blocked or outcome.archives_deleted):
         output().line("nothing was due")
-
-
-def _plain_plan(planned: "Plan") -> dict[str, object]:
-    return {
-        "partitions": [
-            {"dataset": one.table.name, "partition": one.partition.qualified, "from": one.partition.span.start, "to": one.partition.span.end,
-             "verdict": one.verdict, "steps": one.steps, "blockers": one.blockers, "overdue_seconds": one.overdue}
-            for one in planned.partitions
-        ],
-        "rows": [
-            {"dataset": one.table.name, "before": one.cutoff, "rows": one.rows, "verdict": one.verdict, "blockers": one.blockers}
-            for one in planned.aged
-        ],
-        "archives": [{"id": one.id, "dataset": one.dataset, "from": one.span.start, "to": one.span.end} for one in planned.expired_archives],
-    }  # fmt: skip
-
-
-def _plain_outcome(outcome: "Outcome") -> dict[str, object]:
-    return {
-        "departed": outcome.departed,
-        "archives_deleted": outcome.archives_deleted,
-        "blocked": [{"dataset": one.table.name, "what": str(one), "blockers": one.blockers} for one in outcome.blocked],
-    }

@@ -19,6 +19,7 @@ def build() -> App:
     from chainstrata.cli import (
         archive,
         config,
+        jobs,
         keys,
         migrate,
         node,
@@ -30,6 +31,7 @@ def build() -> App:
         rollups,
         sample,
         spool,
+        upkeep,
     )
 
     app = App(
@@ -40,6 +42,7 @@ def build() -> App:
     for group in (
         archive.app,
         config.app,
+        jobs.app,
         keys.app,
         migrate.app,
         pack.app,
@@ -50,6 +53,7 @@ def build() -> App:
         rollups.app,
         sample.app,
         spool.app,
+        upkeep.app,
     ):
         app.add_typer(group)
     return app

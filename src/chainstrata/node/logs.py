@@ -14,7 +14,7 @@ _TIME: Final = "%Y-%m-%dT%H:%M:%S"
 _BYTES: Final = 10 * 1024 * 1024
 _KEPT: Final = 5
 # Libraries whose warnings are worth a line; their chatter is not.
-_OTHERS: Final = ("uvicorn", "psycopg", "asyncio", "alembic")
+_OTHERS: Final = ("uvicorn", "psycopg", "asyncio", "alembic", "procrastinate")
 
 
 class _Formatter(logging.Formatter):

@@ -13,26 +13,38 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
-from datetime import time as clock
 from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from chainstrata import __version__, monitor
-from chainstrata.config import LOG_LEVEL, MODE, NODE_HOST, NODE_PORT, NODE_STOP_TIMEOUT, PACKS, POSTGRES_URL, ROLLUPS_EVERY, Config
+from chainstrata.config import (
+    JOBS_AT_ONCE,
+    JOBS_LEASE,
+    LOG_LEVEL,
+    MODE,
+    NODE_HOST,
+    NODE_PORT,
+    NODE_STOP_TIMEOUT,
+    PACKS,
+    POSTGRES_URL,
+    ROLLUPS_EVERY,
+    Config,
+)
 from chainstrata.engines.clickhouse import why_missing
 from chainstrata.engines.postgres import Database, EmbeddedPostgres, HomeLock, NodeRecord, Step, Target
 from chainstrata.engines.postgres.errors import CannotConnect
 from chainstrata.engines.postgres.home import prepare_home, write_whole
 from chainstrata.engines.postgres.processes import read_process
 from chainstrata.errors import ChainStrataError
+from chainstrata.jobs import Lease, Schedule
 from chainstrata.node.columnar import ColumnarAccess, ColumnarService
 from chainstrata.node.http import Application, HttpService, address_of, bind, is_loopback
 from chainstrata.node.logs import logging_to
 from chainstrata.node.platform import Platform
+from chainstrata.node.recurring import Recurring
 from chainstrata.node.report import Reporter, reported
 from chainstrata.node.rollups import RollupService
-from chainstrata.node.schedule import Daily, Every, Job, Schedule
 from chainstrata.node.spool import SpoolService
 from chainstrata.node.supervisor import Service, Supervisor
 from chainstrata.node.watch import Watch
@@ -183,7 +195,8 @@ class Node:
                 HttpService((await web)(platform, self.status), listener),
                 RollupService(platform.rollups, every=self.config[ROLLUPS_EVERY]),
                 SpoolService(platform),
-                Schedule(self._jobs(platform)),
+                self._schedule(platform),
+                Recurring("audit", timedelta(minutes=1), platform.catch_up_audit),
                 watch,
             ]
             if self._columnar is not None and not why_missing(self.config):
@@ -212,13 +225,11 @@ class Node:
             else:
                 detail.text = f"the first one is in {path}" if path.exists() else "`chainstrata keys list` names them"
 
-    def _jobs(self, platform: Platform) -> list[Job]:
-        """Return what comes round. Every job is also a command."""
-        return [
-            Job("partitions", Every(timedelta(hours=1)), platform.make_partitions),
-            Job("retention", Daily(clock(2)), platform.retain_all),
-            Job("audit", Every(timedelta(minutes=1)), platform.catch_up_audit),
-        ]
+    def _schedule(self, platform: Platform) -> Schedule:
+        lease = Lease(self.config[JOBS_LEASE].total_seconds())
+        # Jobs that are cancelled have a moment to note it before the node gives up waiting.
+        stop_within = self.config[NODE_STOP_TIMEOUT].total_seconds() * 2 / 3
+        return Schedule(platform.jobs, lease=lease, at_once=self.config[JOBS_AT_ONCE], stop_within=stop_within)
 
     def status(self) -> monitor.NodeStatus:
         """Return how the node itself is."""

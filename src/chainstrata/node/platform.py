@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chainstrata.engines.clickhouse import Columnar
     from chainstrata.ingest import Answer, Gate, Samples
     from chainstrata.ingest.columnar import ColumnarIngest
+    from chainstrata.jobs import Jobs
     from chainstrata.migrate import Site
     from chainstrata.migrate.model import Watch
     from chainstrata.retention import Outcome, Retention
@@ -145,6 +146,36 @@ class Platform:
         rows = sum(departed.rows for departed in outcome.departed)
         stays = f", {len(outcome.blocked)} stay though they are due" if outcome.blocked else ""
         return f"{rows} rows left in {len(outcome.departed)} parts{stays}" if outcome.departed or outcome.blocked else "nothing was due"
+
+    @property
+    def jobs(self) -> "Jobs":
+        """What comes round: `platform.jobs.status()` says when, and how it went last."""
+        from chainstrata.node.jobs import platform_jobs
+
+        return platform_jobs(self)
+
+    async def refresh_rollups(self) -> str:
+        """Bring roll-ups up to date; return a line on what was done."""
+        done = await self.rollups.refresh(wait=False)
+        return f"{done.marks} marks worked off" if done.marks else "all up to date"
+
+    async def refresh_views(self) -> str:
+        """Refresh materialized views while they are read; return a line on what was done."""
+        from chainstrata.node.jobs import refresh_views
+
+        return await refresh_views(self)
+
+    async def analyze(self) -> str:
+        """Make the planner's statistics where they are stale; return a line on what was done."""
+        from chainstrata.node.jobs import analyze
+
+        return await analyze(self)
+
+    async def reindex(self) -> str:
+        """Build bloated indexes anew while they are used; return a line on what was done."""
+        from chainstrata.node.jobs import reindex
+
+        return await reindex(self)
 
     async def health(self) -> monitor.Health:
         """Say cheaply whether the platform can do its work."""

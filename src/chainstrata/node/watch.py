@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from chainstrata import partitions
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
+from chainstrata.jobs import find_trouble
 from chainstrata.monitor import Finding, SchemaVersion, Severity
 from chainstrata.node.platform import Platform
 
@@ -77,9 +78,24 @@ async def inspect_partitions(platform: Platform) -> list[Finding]:
     ]
 
 
+async def inspect_jobs(platform: Platform) -> list[Finding]:
+    """Find jobs that failed, and jobs whose time passed without a run."""
+    return [
+        Finding(
+            Severity.ERROR if trouble.urgent else Severity.WARNING,
+            f"job_{trouble.code}",
+            trouble.job,
+            trouble.message,
+            f"`chainstrata jobs show {trouble.job}` has its last runs; `chainstrata jobs retry {trouble.job}` runs it again.",
+        )
+        for trouble in find_trouble(await platform.jobs.status(), datetime.now(UTC))
+    ]
+
+
 INSPECTIONS: tuple[Inspection, ...] = (
     Inspection("schema", timedelta(minutes=1), inspect_schema),
     Inspection("partitions", timedelta(minutes=1), inspect_partitions),
+    Inspection("jobs", timedelta(minutes=1), inspect_jobs),
     # It builds the declared schema in a database of its own to compare with, so it is rare, and not part of a start.
     Inspection("drift", timedelta(days=1), inspect_drift, first=timedelta(minutes=5)),
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from chainstrata.engines.postgres import Connection
 from chainstrata.engines.postgres.partitioning import Partition, Span
@@ -200,6 +200,24 @@ class Plan:
         every: list[Decision | AgedRows] = [*self.partitions, *self.aged]
         return [one for one in every if one.verdict is Verdict.BLOCKED]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return what every edge shows to programs."""
+        return {
+            "partitions": [
+                {"dataset": one.table.name, "partition": one.partition.qualified, "from": one.partition.span.start,
+                 "to": one.partition.span.end, "verdict": one.verdict, "steps": one.steps, "blockers": one.blockers,
+                 "overdue_seconds": one.overdue.total_seconds()}
+                for one in self.partitions
+            ],
+            "rows": [
+                {"dataset": one.table.name, "before": one.cutoff, "rows": one.rows, "verdict": one.verdict, "blockers": one.blockers}
+                for one in self.aged
+            ],
+            "archives": [
+                {"id": one.id, "dataset": one.dataset, "from": one.span.start, "to": one.span.end} for one in self.expired_archives
+            ],
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Departed:
@@ -218,6 +236,14 @@ class Outcome:
     departed: tuple[Departed, ...] = ()
     blocked: "tuple[Decision | AgedRows, ...]" = ()
     archives_deleted: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what every edge shows to programs."""
+        return {
+            "departed": self.departed,
+            "archives_deleted": self.archives_deleted,
+            "blocked": [{"dataset": one.table.name, "what": str(one), "blockers": one.blockers} for one in self.blocked],
+        }
 
 
 def show_duration(duration: timedelta) -> str:
