@@ -431,6 +431,14 @@ JOBS_LEASE = _setting(
     check=_positive,
 )
 JOBS_AT_ONCE = _setting("jobs.at_once", int, 2, "Jobs that a node works on at the same time.", check=_positive)
+BACKFILL_WORKERS = _setting("backfill.workers", int, 2, "Chunks of backfills that a process works on at the same time.", check=_positive)
+BACKFILL_LEASE = _setting(
+    "backfill.lease",
+    timedelta,
+    timedelta(seconds=30),
+    "How long a worker may be silent before its chunk of a backfill is taken up by another.",
+    check=_positive,
+)
 UPKEEP_VIEWS_EVERY = _setting(
     "upkeep.views_every", timedelta, timedelta(hours=1), "How often materialized views are refreshed.", check=_positive
 )

@@ -9,6 +9,7 @@ from chainstrata import __version__
 from chainstrata.access import Role
 from chainstrata.api import keys
 from chainstrata.api.access import Doorkeeper, guard
+from chainstrata.api.backfills import backfills_router
 from chainstrata.api.errors import handle_errors
 from chainstrata.api.jobs import jobs_router
 from chainstrata.api.requests import RequestIds
@@ -49,6 +50,7 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     app.include_router(health_router)
     app.include_router(status_router, prefix=PREFIX)
     app.include_router(jobs_router, prefix=PREFIX)
+    app.include_router(backfills_router, prefix=PREFIX)
     app.include_router(keys.router, prefix=PREFIX)
     add_dashboard(app, [Depends(guard(Role.READ))])
     return app

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chainstrata.cli import backfill
 from chainstrata.cli.command import App
 from chainstrata.cli.invocation import open_platform, output
 from chainstrata.cli.show import show_duration
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from chainstrata.jobs import JobStatus, Run
 
-app = App("jobs", help="Jobs: what comes round, when it is due, how it went last.")
+app = App("jobs", help="Jobs: what comes round, when it is due, how it went last; backfills.")
+app.add_typer(backfill.app)
 
 Name = Annotated[str, typer.Argument(help="Job, as retention.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Jobs, as retention. Default: all.")]

@@ -1,5 +1,6 @@
 """What a dataset is. Declarations only: nothing here opens a connection, reads a clock or keeps state."""
 
+from chainstrata.model.backfill import Backfill, Chunk, Span
 from chainstrata.model.columns import (
     HASH,
     INSTANT,
@@ -78,9 +79,11 @@ __all__ = [
     "PRICE",
     "UINT64",
     "UINT256",
+    "Backfill",
     "CachePolicy",
     "Catalog",
     "ChangeOnly",
+    "Chunk",
     "Component",
     "Conflict",
     "Dataset",
@@ -96,6 +99,7 @@ __all__ = [
     "Pack",
     "Parent",
     "Rollup",
+    "Span",
     "Spelling",
     "SqlKind",
     "SqlObject",

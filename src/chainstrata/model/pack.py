@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.errors import DeclarationError, UnknownName
+from chainstrata.model.backfill import Backfill
 from chainstrata.model.columnar import ColumnarDataset, ColumnarObject
 from chainstrata.model.columns import SYSTEM_SCHEMA
 from chainstrata.model.dataset import Dataset
@@ -73,6 +74,7 @@ class Pack:
     `metadata` carries every table, roll-up tables included. `requires` names packs whose schema must exist first.
     `queue` is the version of the job queue, which one pack brings for all.
     `enums` maps each enum type to what it says; `domains` are the domain types of the schema.
+    `backfills` are the kinds of backfill it knows, by names that no other pack has.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Pack:
     """Datasets whose home is the columnar engine."""
     columnar_objects: Sequence[ColumnarObject] = ()
     """More tables and views of the columnar engine; their names begin with the pack's and two underscores."""
+    backfills: Sequence[Backfill] = ()
 
     def __post_init__(self) -> None:
         for dataset in self.datasets:

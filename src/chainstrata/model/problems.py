@@ -31,6 +31,7 @@ def _pack(pack: Pack, packs: Sequence[Pack]) -> Problems:
     for name, times in Counter(dataset.name for dataset in pack.datasets).items():
         if times > 1:
             yield DeclarationError(f"{pack.name}.{name}", "name", "two datasets have this name", hint="Rename one of them.")
+    yield from _backfills(pack, packs)
     everything = [dataset for other in packs for dataset in other.datasets]
     for dataset in pack.datasets:
         if dataset.schema != pack.name:
@@ -41,6 +42,16 @@ def _pack(pack: Pack, packs: Sequence[Pack]) -> Problems:
                 hint=f"Declare the table with metadata({pack.name!r}).",
             )
         yield from _dataset(dataset, everything)
+
+
+def _backfills(pack: Pack, packs: Sequence[Pack]) -> Problems:
+    for name, times in Counter(kind.name for other in packs for kind in other.backfills).items():
+        if times > 1 and name in {kind.name for kind in pack.backfills}:
+            yield DeclarationError(pack.name, "backfills", f"two kinds of backfill have the name {name!r}", hint="Rename one of them.")
+    for kind in pack.backfills:
+        if not 1 <= len(kind.name) <= 50 or kind.chunk <= 0 or kind.attempts <= 0:
+            problem = f"{kind.name!r} needs a name of at most 50 characters, chunks of at least one position and at least one attempt"
+            yield DeclarationError(pack.name, "backfills", problem)
 
 
 def _dataset(dataset: Dataset, everything: Sequence[Dataset]) -> Problems:

@@ -201,6 +201,8 @@ class Node:
             ]
             if self._columnar is not None and not why_missing(self.config):
                 services.append(ColumnarService(platform, self._columnar))
+            if any(pack.backfills for pack in platform.catalog.packs):
+                services.append(platform.backfill_workers())
             grace = self.config[NODE_STOP_TIMEOUT].total_seconds()
             self._supervisor = await stack.enter_async_context(Supervisor(services, grace=grace))
             detail.text = ", ".join(service.name for service in services)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainstrata import monitor, partitions
 from chainstrata.access import Audit, Keys
-from chainstrata.config import PACKS, Config, load_config
+from chainstrata.config import BACKFILL_LEASE, BACKFILL_WORKERS, PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
 from chainstrata.model import Catalog
@@ -18,6 +18,7 @@ from chainstrata.rollups import Rollups
 
 # Arrow and Alembic are large imports that most commands do without; they are had when they are used.
 if TYPE_CHECKING:
+    from chainstrata.backfill import Backfills, BackfillWorkers
     from chainstrata.engines.clickhouse import Columnar
     from chainstrata.ingest import Answer, Gate, Samples
     from chainstrata.ingest.columnar import ColumnarIngest
@@ -153,6 +154,22 @@ class Platform:
         from chainstrata.node.jobs import platform_jobs
 
         return platform_jobs(self)
+
+    @property
+    def backfills(self) -> "Backfills":
+        """Backfills: `platform.backfills.start("blocks", 840_000, 850_000)`."""
+        from chainstrata.backfill import Backfills
+
+        return Backfills(self.database, self.catalog)
+
+    def backfill_workers(self, at_once: int | None = None) -> "BackfillWorkers":
+        """Return what works on backfills in this process."""
+        from chainstrata.backfill import BackfillWorkers, WorkerOptions
+        from chainstrata.ingest import Ingest
+
+        options = WorkerOptions(at_once or self.config[BACKFILL_WORKERS], self.config[BACKFILL_LEASE])
+        # Not by the gate: a chunk is done when its rows are in the database, not in the spool of whoever fetched them.
+        return BackfillWorkers(self.backfills, Ingest(self.database, self.catalog, self.rollups).ingest, options=options)
 
     async def refresh_rollups(self) -> str:
         """Bring roll-ups up to date; return a line on what was done."""

@@ -713,6 +713,40 @@ $$;
         comment="Ratings, their exact mean, comments and flags of one insight. One row always: an insight nobody spoke of has none of each.",
     )
     op.create_function(
+        "insights.refuse_overlap()",
+        """
+CREATE FUNCTION insights.refuse_overlap() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+DECLARE
+    job record;
+BEGIN
+    SELECT start_block, end_block INTO job FROM insights.backfill_jobs WHERE id = NEW.job_id FOR NO KEY UPDATE;
+    IF NEW.from_block < job.start_block OR NEW.to_block > job.end_block THEN
+        RAISE EXCEPTION 'the chunk from % to % is not within its job, which is from % to %',
+            NEW.from_block, NEW.to_block, job.start_block, job.end_block
+            USING ERRCODE = 'check_violation', SCHEMA = 'insights', TABLE = 'backfill_ranges', CONSTRAINT = 'backfill_ranges_within_job';
+    END IF;
+    IF EXISTS (
+        SELECT FROM (
+            SELECT to_block FROM insights.backfill_ranges
+            WHERE job_id = NEW.job_id AND from_block < NEW.from_block ORDER BY from_block DESC LIMIT 1
+        ) AS before WHERE before.to_block > NEW.from_block
+    ) OR EXISTS (
+        SELECT FROM insights.backfill_ranges
+        WHERE job_id = NEW.job_id AND from_block > NEW.from_block AND from_block < NEW.to_block
+    ) THEN
+        RAISE EXCEPTION 'the chunk from % to % lies over another one of its job', NEW.from_block, NEW.to_block
+            USING ERRCODE = 'exclusion_violation', SCHEMA = 'insights', TABLE = 'backfill_ranges', CONSTRAINT = 'backfill_ranges_apart';
+    END IF;
+    RETURN NEW;
+END
+$$;
+""",
+        comment="Trigger function: the chunks of a job lie within it and never over each other. Holds the job, so that two who add chunks see each other's.",
+    )
+    op.create_function(
         "insights.system_metrics__mark()",
         """
 CREATE FUNCTION "insights"."system_metrics__mark"() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -809,6 +843,16 @@ BEFORE INSERT OR UPDATE OF status, completed_at ON insights.backfill_jobs
 FOR EACH ROW EXECUTE FUNCTION insights.end_backfill_job();
 """,
         comment="When a job ended follows from its status.",
+    )
+    op.create_trigger(
+        "refuse_overlapping_ranges",
+        "insights.backfill_ranges",
+        """
+CREATE TRIGGER refuse_overlapping_ranges
+AFTER INSERT OR UPDATE OF job_id, from_block, to_block ON insights.backfill_ranges
+FOR EACH ROW EXECUTE FUNCTION insights.refuse_overlap();
+""",
+        comment="No two chunks of a job have a block in common, and none has one the job has not.",
     )
     op.create_trigger(
         "blocks__stamp",
@@ -962,10 +1006,11 @@ def downgrade() -> None:
     op.remove_policy("insights.blocks")
     op.drop_table("system_metrics", schema="insights")
     op.drop_function("insights.system_metrics__mark()")
+    op.drop_table("backfill_ranges", schema="insights")
+    op.drop_function("insights.refuse_overlap()")
     op.drop_function("insights.insight_statistics(p_insight_id text)")
     op.drop_function("insights.flagged_insights(p_at_least integer)")
     op.drop_function("insights.finalize_blocks(p_depth integer)")
-    op.drop_table("backfill_ranges", schema="insights")
     op.drop_table("backfill_jobs", schema="insights")
     op.drop_function("insights.end_backfill_job()")
     op.drop_function("insights.apply_reorg(p_new_tip text)")
