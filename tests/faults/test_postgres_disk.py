@@ -1,54 +1,17 @@
 """A file system that is full: said clearly, nothing acknowledged lost, and over as soon as there is space again."""
 
 import asyncio
-import contextlib
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import NoReturn
 
 import pytest
 
 from chainstrata.engines.postgres import Database, EmbeddedPostgres, PoolOptions, ServerState, errors
+from tests.fixtures.disks import fill_disk
 from tests.fixtures.postgres import URL, copy_home, make_test_config
 
 pytestmark = pytest.mark.skipif(bool(URL), reason="a server was given: nothing embedded is tested")
-MB = 1024 * 1024
-
-
-@pytest.fixture
-def make_disk(home: Path, absent: Callable[[str], NoReturn]) -> Iterator[Callable[[int], Path]]:
-    """Give a function that mounts a small file system and returns where."""
-    mounted: list[Path] = []
-
-    def mount(megabytes: int) -> Path:
-        place = home.parent / f"disk{len(mounted)}"
-        place.mkdir()
-        options = f"size={megabytes}m,mode=0755"
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False)
-        if done.returncode:
-            absent("a file system can only be mounted by root with the right to")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Use up what is free, and return the file that does."""
-    file = disk / "filler"
-    with file.open("ab", buffering=0) as out, contextlib.suppress(OSError):
-        while out.write(b"\0" * MB):
-            pass
-    with file.open("ab", buffering=0) as out, contextlib.suppress(OSError):
-        while out.write(b"\0" * 512):
-            pass
-    assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize < 4096
-    return file
 
 
 async def test_a_first_start_without_space_says_how_much_it_needs(make_disk: Callable[[int], Path]) -> None:
@@ -62,7 +25,7 @@ async def test_a_first_start_without_space_says_how_much_it_needs(make_disk: Cal
 async def test_a_start_on_a_full_disk_says_so_and_works_once_there_is_space(pristine: Path, make_disk: Callable[[int], Path]) -> None:
     disk = make_disk(400)
     config = make_test_config(copy_home(pristine, disk / "home"))
-    filler = fill(disk)
+    filler = fill_disk(disk)
     with pytest.raises(errors.DiskFull):
         await EmbeddedPostgres(config).start()
     filler.unlink()
@@ -89,7 +52,7 @@ async def test_a_disk_that_fills_up_while_writing(pristine: Path, make_disk: Cal
     ):
         await db.execute("CREATE TABLE written (n int, filling text)")
         await write(db, 0)
-        filler = fill(disk)
+        filler = fill_disk(disk)
         number = 1
         while len(refused) < 3:
             await write(db, number)

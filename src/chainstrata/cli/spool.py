@@ -44,7 +44,7 @@ async def replay(datasets: Datasets = None) -> None:
 
     def render() -> None:
         output().line(f"{show_count(done.batches)} batches written, {show_count(done.rows)} rows")
-        for dataset, reason in sorted((done.stuck or {}).items()):
+        for dataset, reason in sorted(done.stuck.items()):
             output().line(f"{dataset} stays: {reason}")
         if done.damaged:
             output().note(f"{show_count(done.damaged)} files could not be read back and were set aside.")

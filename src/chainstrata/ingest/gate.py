@@ -6,7 +6,7 @@ other are written in that order: while one of them waits in the spool, no later 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
@@ -32,7 +32,7 @@ from chainstrata.ingest.gathering import Together
 from chainstrata.ingest.intake import take
 from chainstrata.ingest.model import Answer, Receipt, Witness
 from chainstrata.ingest.payload import Format
-from chainstrata.ingest.python_rows import Taken
+from chainstrata.ingest.python_rows import Taken, as_mapping, take_rows
 from chainstrata.ingest.queueing import Queue
 from chainstrata.ingest.replay import AWAY, Replayer
 from chainstrata.ingest.runner import Ingest
@@ -42,6 +42,7 @@ from chainstrata.model import Catalog
 
 MOST_GATHERED: Final = 10_000
 _POLL: Final = 0.05
+_RECORD_BYTES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +68,47 @@ class GateOptions:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class _Item:
-    """One batch on its way in."""
+    """One batch on its way in: read already, or as `records` that are read only when they are needed."""
 
-    dataset: str
-    taken: Taken
-    strict: bool
-    batch: str
-    origin: str
-    witness: Witness | None = None
+    __slots__ = ("_table", "_taken", "batch", "dataset", "origin", "records", "rows", "shape", "size", "strict", "witness")
+
+    def __init__(
+        self,
+        dataset: str,
+        table: WireTable,
+        taken: Taken | None = None,
+        *,
+        strict: bool = False,
+        batch: str = "",
+        origin: str = "",
+        witness: Witness | None = None,
+        records: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self._table = table
+        self.strict = strict
+        self.batch = batch
+        self.origin = origin
+        self.witness = witness
+        self.records = records
+        self._taken = taken
+        if taken is not None:
+            self.rows = int(taken.rows.num_rows) + len(taken.malformed)
+            self.size = int(taken.rows.nbytes) + sum(len(text) for text, _ in taken.malformed)
+            schema = taken.rows.schema
+            self.shape: object = frozenset(zip(schema.names, map(str, schema.types), strict=True))
+        else:
+            self.rows = len(records or ())
+            self.size = sum(_RECORD_BYTES * len(row) for row in records or ())
+            self.shape = frozenset(name for row in records or () for name in row)
 
     @property
-    def rows(self) -> int:
-        return int(self.taken.rows.num_rows) + len(self.taken.malformed)
-
-    @property
-    def size(self) -> int:
-        return int(self.taken.rows.nbytes) + sum(len(text) for text, _ in self.taken.malformed)
+    def taken(self) -> Taken:
+        """Return what was read; records are, once they are needed as rows of their own."""
+        if self._taken is None:
+            self._taken = take_rows(self.records or (), self._table)
+        return self._taken
 
 
 @dataclass(slots=True)
@@ -109,6 +133,7 @@ class Gate:
         self._turns = asyncio.Semaphore(self._options.writers)
         self._lanes: dict[str, _Lane] = {}
         self._tables: dict[str, WireTable] = {}
+        self._names: dict[str, set[str]] = {}
         self._closing = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
         self.spool = spool
@@ -132,17 +157,32 @@ class Gate:
         is all there is to record. Raises `TryLater` when there is no room for them anywhere.
         """
         dataset = self._catalog.dataset(name).full_name
-        parts = take(source, self._table(dataset), format=format)
+        table = self._table(dataset)
+        if not (strict or batch) and isinstance(source, list | tuple) and 0 < len(source) <= self._options.gather_rows:
+            answer = await self._submit(_Item(dataset, table, origin=origin, witness=witness, records=self._records(table, source)))
+            if progress:
+                progress(answer)
+            return answer
+        parts = take(source, table, format=format)
         done: Answer | None = None
         number = 0
         while (taken := await _next(parts, source)) is not None:
             own = f"{batch}#{number}" if batch and number else batch
-            answer = await self._submit(_Item(dataset, taken, strict, own, origin, witness))
+            answer = await self._submit(_Item(dataset, table, taken, strict=strict, batch=own, origin=origin, witness=witness))
             done = answer if done is None else done + answer
             number += 1
             if progress:
                 progress(done)
         return done or Answer(dataset)
+
+    def _records(self, table: WireTable, source: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """Return rows as mappings; raise `UnfitColumn` now for a name nobody declared, which is its caller's alone."""
+        records = [as_mapping(row) for row in source]
+        known = self._names[table.full_name]
+        for row in records:
+            if not known >= row.keys():
+                take_rows(records, table)
+        return records
 
     async def close(self) -> None:
         """End what runs in the background. What waits in the spool stays there."""
@@ -153,16 +193,17 @@ class Gate:
     def _table(self, dataset: str) -> WireTable:
         if dataset not in self._tables:
             self._tables[dataset] = declare_table(self._catalog.dataset(dataset))
+            self._names[self._tables[dataset].full_name] = {column.name for column in self._tables[dataset].columns}
         return self._tables[dataset]
 
     async def _submit(self, item: _Item) -> Answer:
         deadline = monotonic() + self._options.patience
         async with self._queue.place(item.size, self._options.patience) as has_place:
+            is_small = item.rows <= self._options.gather_rows and not (item.strict or item.batch)
+            if has_place and is_small:
+                return await self._join(item)
             if not has_place or await self._must_wait(item.dataset, deadline):
                 return await self._put_aside([item], Receipt(), None)
-            is_small = item.rows <= self._options.gather_rows and not (item.strict or item.batch)
-            if is_small:
-                return await self._join(item)
             try:
                 async with asyncio.timeout(max(0.0, deadline - monotonic())):
                     await self._turns.acquire()
@@ -277,12 +318,13 @@ class Gate:
 
     def _pick(self, lane: _Lane) -> list[tuple[_Item, "asyncio.Future[Answer]"]]:
         """Return batches that can go as one: those with the columns of the first."""
-        shape = _shape(lane.waiting[0][0])
+        shape = lane.waiting[0][0].shape
+        is_read = lane.waiting[0][0].records is None
         group, rest, rows = [], [], 0
         for item, future in lane.waiting:
             if future.cancelled():
                 continue
-            if rows < MOST_GATHERED and _shape(item) == shape:
+            if rows < MOST_GATHERED and item.shape == shape and (item.records is None) == is_read:
                 group.append((item, future))
                 rows += item.rows
             else:
@@ -295,12 +337,12 @@ class Gate:
             return []
         receipt = Receipt()
         try:
-            if self.spool.waits(items[0].dataset):
-                # Some that came before them were spooled meanwhile.
+            if await self._must_wait(items[0].dataset, monotonic() + self._options.patience):
                 return await self._spool_group(items, receipt, None)
             await self._reach()
             writer = await self._ingest.writer(items[0].dataset)
-            return await Together(self._ingest, writer, items, receipt).write()
+            together = Together(self._ingest, writer, self._table(items[0].dataset), items, receipt)
+            return await together.write()
         except AWAY as error:
             return await self._spool_group(items, receipt, error)
         except ChainStrataError as error:
@@ -328,11 +370,6 @@ class Gate:
             else:
                 told |= {place: Answer(items[place].dataset, spooled=items[place].rows) for place in places}
         return [told[place] for place in range(len(items))]
-
-
-def _shape(item: _Item) -> tuple[Any, ...]:
-    schema = item.taken.rows.schema
-    return tuple(sorted(zip(schema.names, map(str, schema.types), strict=True)))
 
 
 async def _next(parts: Iterator[Taken], source: Any) -> Taken | None:

@@ -4,9 +4,9 @@ At first all rows are written as one. If all of them met the same fate, everybod
 and the transaction is made again by halves, until each half is alike or one batch alone: a bad row costs its neighbours a moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -14,8 +14,9 @@ from chainstrata.engines.postgres import Connection
 from chainstrata.engines.postgres.errors import StatementFailed
 from chainstrata.ingest.errors import UnfitColumn
 from chainstrata.ingest.model import Answer, Receipt, Witness
-from chainstrata.ingest.python_rows import Taken
+from chainstrata.ingest.python_rows import Taken, take_rows
 from chainstrata.ingest.runner import Batch, Ingest, is_worth_care
+from chainstrata.ingest.wire import WireTable
 from chainstrata.ingest.writer import Counts, Writer
 from chainstrata.packs.strata.quarantine import Reason, Refused, add_rows, reason_for
 
@@ -47,10 +48,14 @@ class _Share:
 
 
 class Given(Protocol):
-    """One caller's batch as it is handed in."""
+    """One caller's batch as it is handed in: read already, or as `records` that are read together with those of others."""
 
     @property
     def taken(self) -> Taken: ...
+    @property
+    def records(self) -> Sequence[Mapping[str, Any]] | None: ...
+    @property
+    def rows(self) -> int: ...
     @property
     def origin(self) -> str: ...
     @property
@@ -60,15 +65,60 @@ class Given(Protocol):
 class Together:
     """Writes batches of one dataset with the same columns in one transaction, all or none."""
 
-    def __init__(self, ingest: Ingest, writer: Writer, given: Sequence[Given], receipt: Receipt) -> None:
+    def __init__(self, ingest: Ingest, writer: Writer, table: WireTable, given: Sequence[Given], receipt: Receipt) -> None:
         self._ingest = ingest
         self._writer = writer
+        self._table = table
+        self._given = given
         self._receipt = receipt
-        self._shares = [_Share(Batch(one.taken.rows, refused=_malformed(one.taken)), one.origin, one.witness) for one in given]
+        self._shares: list[_Share] = []
 
     async def write(self) -> list[Answer]:
         """Write all, and return the answers in the order of the batches."""
-        careful = False
+        whole = self._read_whole()
+        if whole is not None:
+            try:
+                return await self._write_whole(whole)
+            except (_Mixed, UnfitColumn):
+                pass
+            except StatementFailed as error:
+                if not is_worth_care(error):
+                    raise
+                await self._ingest.learn_again(self._writer)
+        return await self._write_shares(careful=whole is not None)
+
+    def _read_whole(self) -> Any:
+        """Return the rows of all as one table, if they are nothing but records and each is a row."""
+        rows: list[Mapping[str, Any]] = []
+        for one in self._given:
+            if one.records is None:
+                return None
+            rows += one.records
+        taken = take_rows(rows, self._table)
+        return taken.rows if not taken.malformed else None
+
+    async def _write_whole(self, rows: Any) -> list[Answer]:
+        """Write all as one batch; raise `_Mixed` unless all rows meet one fate."""
+        if len(self._writer.outside(rows)):
+            raise _Mixed
+        dataset = self._writer.dataset.full_name
+
+        async def work(connection: Connection) -> str:
+            await self._receipt.note(connection)
+            fate = _fate(await self._writer.write(connection, rows, careful=False), rows.num_rows)
+            for one in self._given:
+                if one.witness:
+                    await one.witness(connection, _answer(dataset, fate, one.rows, ""))
+            return fate
+
+        fate = await self._ingest.commit(work)
+        self._writer.wrote(rows)
+        self._writer.know_parents(rows)
+        lsn = await self._ingest.current_lsn()
+        return [_answer(dataset, fate, one.rows, lsn) for one in self._given]
+
+    async def _write_shares(self, *, careful: bool) -> list[Answer]:
+        self._shares = [_Share(Batch(one.taken.rows, refused=_malformed(one.taken)), one.origin, one.witness) for one in self._given]
         while True:
             try:
                 await self._route(careful=careful)
@@ -151,10 +201,18 @@ def _rows(shares: Sequence[_Share]) -> pa.Table:
 
 def _share_out(counts: Counts, shares: Sequence[_Share]) -> None:
     """Give every batch its part of the counts; raise `_Mixed` unless all rows met one fate."""
-    rows = sum(share.size for share in shares)
+    fate = _fate(counts, sum(share.size for share in shares))
+    for share in shares:
+        share.counts = Counts(**{fate: share.size})
+
+
+def _fate(counts: Counts, rows: int) -> str:
     for fate in ("accepted", "updated", "unchanged"):
         if getattr(counts, fate) == rows:
-            for share in shares:
-                share.counts = Counts(**{fate: share.size})
-            return
+            return fate
     raise _Mixed
+
+
+def _answer(dataset: str, fate: str, rows: int, lsn: str) -> Answer:
+    counts: Any = {fate: rows}
+    return Answer(dataset, lsn=lsn, **counts)

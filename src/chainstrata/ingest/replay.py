@@ -7,7 +7,7 @@ is only let go. A batch that may have been written before it was spooled names t
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from chainstrata.engines.postgres import Database, errors
@@ -32,14 +32,14 @@ AWAY: Final = (
 EVERY: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Replayed:
     """What one replay did. `stuck` says of a dataset why its batches stay."""
 
     batches: int = 0
     rows: int = 0
     damaged: int = 0
-    stuck: dict[str, str] | None = None
+    stuck: dict[str, str] = field(default_factory=dict)
 
 
 class _Stays(Exception):
@@ -64,43 +64,54 @@ class Replayer:
         self.is_running = True
         try:
             while not stop.is_set():
-                if await asyncio.to_thread(self._spool.list_datasets):
-                    await self.replay(stop=stop)
-                if await happened(stop, EVERY):
-                    return
+                # Again at once as long as something went: callers wait for the spool to be empty, and must see it so.
+                waits = bool(await asyncio.to_thread(self._spool.list_datasets))
+                if not (waits and (await self._replay((), stop)).batches):
+                    self.is_busy = False
+                    await happened(stop, EVERY)
         finally:
-            self.is_running = False
+            self.is_running = self.is_busy = False
 
-    async def replay(self, datasets: Sequence[str] = (), *, stop: asyncio.Event | None = None) -> Replayed:
+    async def replay(self, datasets: Sequence[str] = ()) -> Replayed:
         """Write what waits, of some datasets or of all, as far as PostgreSQL takes it."""
-        batches = rows = damaged = 0
-        stuck: dict[str, str] = {}
+        try:
+            return await self._replay(datasets, asyncio.Event())
+        finally:
+            self.is_busy = False
+
+    async def _replay(self, datasets: Sequence[str], stop: asyncio.Event) -> Replayed:
+        done = Replayed()
         try:
             for dataset in datasets or await asyncio.to_thread(self._spool.list_datasets):
                 with self._spool.replaying(dataset) as is_ours:
-                    for waiting in await asyncio.to_thread(self._spool.list_waiting, dataset) if is_ours else ():
-                        if stop is not None and stop.is_set():
-                            break
-                        try:
-                            entry = await asyncio.to_thread(self._spool.read, waiting.path)
-                            rows += (await self._write(entry)).rows
-                            batches += 1
-                            await asyncio.to_thread(self._spool.remove, waiting.path)
-                        except FileNotFoundError:
-                            continue
-                        except Damaged as error:
-                            damaged += 1
-                            await self._set_aside(waiting, error)
-                        except _Stays as error:
-                            stuck[dataset] = str(error)
-                            break
-                        finally:
-                            self.moved.set()
+                    if is_ours:
+                        await self._drain(dataset, stop, done)
         finally:
-            self.is_busy = False
             self.moved.set()
-        self._note(stuck)
-        return Replayed(batches, rows, damaged, stuck)
+        self._note(done.stuck)
+        return done
+
+    async def _drain(self, dataset: str, stop: asyncio.Event, done: Replayed) -> None:
+        """Write the batches of a dataset until none is left, those that come meanwhile too."""
+        while waiting := await asyncio.to_thread(self._spool.list_waiting, dataset):
+            for one in waiting:
+                if stop.is_set():
+                    return
+                try:
+                    entry = await asyncio.to_thread(self._spool.read, one.path)
+                    done.rows += (await self._write(entry)).rows
+                    done.batches += 1
+                    await asyncio.to_thread(self._spool.remove, one.path)
+                except FileNotFoundError:
+                    continue
+                except Damaged as error:
+                    done.damaged += 1
+                    await self._set_aside(one, error)
+                except _Stays as error:
+                    done.stuck[dataset] = str(error)
+                    return
+                finally:
+                    self.moved.set()
 
     def _note(self, stuck: dict[str, str]) -> None:
         for dataset in stuck.keys() - self.stuck.keys():

@@ -128,8 +128,14 @@ _REASONS: tuple[tuple[type[errors.StatementFailed], Reason], ...] = (
 )
 
 
+_TOO_LARGE = ("54000", "54001")
+"""A value that no index can hold, and JSON nested deeper than the server's stack reaches."""
+
+
 def reason_for(error: errors.StatementFailed) -> Reason | None:
     """Return why a row was refused, or None when the error says nothing about the row."""
     if error.constraint == SEALED_CONSTRAINT:
         return Reason.SEALED
+    if error.sqlstate in _TOO_LARGE:
+        return Reason.BAD_VALUE
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
