@@ -74,6 +74,13 @@ class LateRows(Protocol):
         """Return whether late rows are merged; else they go to quarantine."""
         ...
 
+    async def fold_in(self, connection: Connection, dataset_name: str, relation: sql.Composable, *, rows: int, apart: bool) -> bool:
+        """Add new rows, given as a relation, to their buckets in the caller's transaction; False: they were not, mark them.
+
+        `apart`: no two of them are of one key but for the time.
+        """
+        ...
+
     async def merge_late(self, connection: Connection, dataset_name: str, relation: sql.Composable) -> None:
         """Merge rows, given as a relation shaped like the dataset's table, in the caller's transaction."""
         ...

@@ -86,7 +86,7 @@ class Ingest:
             parents = {parent.dataset: self._catalog.dataset(parent.dataset) for parent in dataset.parents}
             async with self._database.connection() as connection:
                 table = await describe_table(connection, dataset.schema, dataset.table.name)
-                writer = Writer(dataset, table, parents)
+                writer = Writer(dataset, table, parents, self._late)
                 await writer.learn(connection)
             self._writers[name] = writer
         return self._writers[name]

@@ -17,14 +17,19 @@ from psycopg import sql
 from chainstrata.engines.postgres import Connection
 from chainstrata.engines.postgres.partitioning import State, list_partitions
 from chainstrata.ingest.arrow import pc
+from chainstrata.ingest.changes import Changes
 from chainstrata.ingest.copy import copy_rows
+from chainstrata.ingest.folding import FEW_ROWS, are_apart, count_pages, just_written, rows_by_key, written_between
 from chainstrata.ingest.marking import find_marks, write_marks
-from chainstrata.ingest.model import Part
+from chainstrata.ingest.model import LateRows, Part
+from chainstrata.ingest.numbers import Numbers
 from chainstrata.ingest.record import Array
 from chainstrata.ingest.sift import one_per_key, ticks_of, times_of
-from chainstrata.ingest.wire import WireTable
+from chainstrata.ingest.state import note_latest
+from chainstrata.ingest.wire import WireTable, describe_table
 from chainstrata.model import Dataset, OnConflict, Parent
 from chainstrata.model.columns import SYSTEM_SCHEMA
+from chainstrata.model.latest import keeps_latest
 from chainstrata.model.marking import children
 
 
@@ -62,15 +67,19 @@ class Partitions:
 class Writer:
     """Writes rows of one dataset. Keeps what it learnt of the server between batches, and learns again when that was wrong."""
 
-    def __init__(self, dataset: Dataset, table: WireTable, parents: dict[str, Dataset]) -> None:
+    def __init__(self, dataset: Dataset, table: WireTable, parents: dict[str, Dataset], rollups: LateRows | None = None) -> None:
         self.dataset = dataset
         self.table = table
         self._parents = parents
+        self._rollups = rollups
         self._partitions = Partitions()
         self._newest: dict[str, int] = {}
         self._known: dict[str, Any] = {}
+        self._numbers: dict[str, Numbers] = {}
         self._keys_per_bucket: float | None = None
         self.marks = bool(children(dataset)) and dataset.partitioned
+        self._state: WireTable | None = None
+        self._changes: Changes | None = None
 
     async def learn(self, connection: Connection) -> None:
         """Look at the partitions and what is known of the roll-ups."""
@@ -82,6 +91,10 @@ class Writer:
                 np.array([_bound(part.span.start) for part in kept], dtype=np.int64),
                 np.array([_bound(part.span.end) for part in kept], dtype=np.int64),
             )
+        if keeps_latest(self.dataset) and self._state is None:
+            self._state = await describe_table(connection, self.dataset.schema, f"{self.dataset.table.name}__state")
+            if self.dataset.change_only:
+                self._changes = Changes(self.dataset, self.table, self._state)
         if self.marks:
             names = [f"{self.dataset.full_name}.{rollup.name}" for rollup in children(self.dataset)]
             self._keys_per_bucket = await connection.fetch_value(_KEYS_PER_BUCKET, (names,))
@@ -90,6 +103,7 @@ class Writer:
         """Doubt everything: a partition came or went, a parent was deleted, somebody else wrote newer rows."""
         self._newest.clear()
         self._known.clear()
+        self._numbers.clear()
 
     def outside(self, rows: Any) -> Array:
         """Return the places of rows that no partition takes."""
@@ -121,13 +135,56 @@ class Writer:
         rounds, stand_ins = one_per_key(self.dataset, self.dataset.conflict, rows)
         counts.unchanged += stand_ins
         for chosen in rounds:
-            for part in self.split(chosen):
-                counts.add(await self._write_part(connection, part, careful=careful))
-        if self.marks:
-            ticks = times_of(self.dataset, rows)
+            written = await self._write_round(connection, chosen, counts, careful=careful)
+            ticks = times_of(self.dataset, written) if self.marks and written.num_rows else None
             if ticks is not None:
-                await write_marks(connection, self.dataset, find_marks(self.dataset, rows, ticks, self._keys_per_bucket))
+                await write_marks(connection, self.dataset, find_marks(self.dataset, written, ticks, self._keys_per_bucket))
         return counts
+
+    async def _write_round(self, connection: Connection, rows: Any, counts: Counts, *, careful: bool) -> Any:
+        """Write rows of different keys and return those whose roll-ups are behind now."""
+        ticks = times_of(self.dataset, rows)
+        if self._changes and ticks is not None:
+            outcome = await self._changes.write(connection, self, rows, ticks)
+            counts.add(Counts(outcome.accepted, outcome.updated, outcome.unchanged))
+            return outcome.stored
+        for part in self.split(rows):
+            counts.add(await self._write_part(connection, part, careful=careful))
+        if self._state and ticks is not None:
+            # Last, because from here on other writers of the same entities wait.
+            await note_latest(connection, self.dataset, self._state, rows, ticks)
+        return rows
+
+    async def write_new(self, connection: Connection, rows: Any) -> bool:
+        """Write rows whose keys are not there, and add them to their roll-ups. False: these are not added to, and have to be marked."""
+        folded = self.marks
+        for part in self.split(rows):
+            pages = await count_pages(connection, part) if folded and part.rows.num_rows > FEW_ROWS else 0
+            await copy_rows(connection, self._wire(part), part.rows)
+            folded = folded and await self._fold(connection, part, pages)
+        return folded
+
+    async def _fold(self, connection: Connection, part: Part, pages: int) -> bool:
+        """Add rows just written to their roll-ups."""
+        rows = part.rows.num_rows
+        if self._rollups is None:
+            return False
+        apart = are_apart(self.dataset, part.rows)
+        if rows <= FEW_ROWS:
+            relation = rows_by_key(self.dataset, part)
+            return await self._rollups.fold_in(connection, self.dataset.full_name, relation, rows=rows, apart=apart)
+        # Some may have found room further in front, and those of a savepoint bear another number.
+        for relation in (just_written(part, pages), written_between(self.dataset, part)):
+            if await connection.fetch_value(sql.SQL("SELECT count(*) FROM {} AS r").format(relation)) == rows:
+                return await self._rollups.fold_in(connection, self.dataset.full_name, relation, rows=rows, apart=apart)
+        return False
+
+    async def write_met(self, connection: Connection, rows: Any) -> tuple[int, int]:
+        """Write rows that may meet others of their key, and return how many are new and how many changed one."""
+        counts = Counts()
+        for part in self.split(rows):
+            counts.add(await self._merge(connection, part, part.rows))
+        return counts.accepted, counts.updated
 
     def wrote(self, rows: Any) -> None:
         """Remember, once it is committed, how far each partition is filled."""
@@ -212,6 +269,9 @@ class Writer:
         own = [name for name, _ in parent.columns]
         if any(name not in rows.schema.names for name in own):
             return
+        numbers = self._numbers.get(parent.dataset)
+        if numbers is not None and not careful and not rows.column(own[0]).null_count and numbers.has_all(rows.column(own[0])):
+            return
         wanted = rows.select(own).group_by(own).aggregate([])
         wanted = wanted.filter(pc.invert(wanted.column(own[0]).is_null()))
         known = self._known.get(parent.dataset)
@@ -231,7 +291,9 @@ class Writer:
         """Remember, once it is committed, which parents are there."""
         for parent in self.dataset.parents:
             own = parent.columns[0][0]
-            if len(parent.columns) == 1 and own in rows.schema.names:
+            if len(parent.columns) == 1 and own in rows.schema.names and pa.types.is_integer(rows.column(own).type):
+                self._numbers.setdefault(parent.dataset, Numbers()).add(rows.column(own))
+            elif len(parent.columns) == 1 and own in rows.schema.names:
                 seen = pc.drop_null(pc.unique(rows.column(own)))
                 known = self._known.get(parent.dataset)
                 fresh = seen if known is None else pc.filter(seen, pc.invert(pc.is_in(seen, value_set=known)))

@@ -74,7 +74,7 @@ def _pack(pack: Pack) -> Iterator[str]:
 
 def _mentions(item: SqlObject, tables: set[str]) -> bool:
     """Whether a function names a table, which must then be there before it."""
-    return bool(tables & set(re.findall(r"\b\w+\.\w+\b", item.sql)))
+    return bool(tables & set(re.findall(r"\b\w+\.\w+\b", item.sql.replace('"', ""))))
 
 
 def type_name(kind: pg.ENUM | pg.DOMAIN) -> str:

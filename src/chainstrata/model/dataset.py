@@ -27,6 +27,8 @@ class Dataset:
     conflict: Conflict = Conflict()
     parents: Sequence[Parent] = ()
     change_only: ChangeOnly | None = None
+    latest: bool = False
+    """Whether the last row of every entity is kept at hand. It is in any case where only changes are stored."""
     mirror: Mirror | None = None
     cache: CachePolicy | None = None
     topic: str = ""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chainstrata.model.interval import Interval
+from chainstrata.model.interval import Interval, seconds
 
 
 class Late(StrEnum):
@@ -107,3 +107,9 @@ class ChangeOnly:
 
     heartbeat: Interval
     ignoring: Sequence[str] = ()
+
+    @property
+    def window(self) -> Interval:
+        """What the first row seen in is stored: half a heartbeat, so that no two rows are further apart than a whole one."""
+        half = self.heartbeat.seconds / 2 if self.heartbeat.fixed else 0
+        return seconds(int(half)) if half and half == int(half) else self.heartbeat

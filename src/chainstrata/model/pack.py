@@ -27,6 +27,7 @@ from chainstrata.model.backfill import Backfill
 from chainstrata.model.columnar import ColumnarDataset, ColumnarObject
 from chainstrata.model.columns import SYSTEM_SCHEMA
 from chainstrata.model.dataset import Dataset
+from chainstrata.model.latest import keeps_latest, latest_objects, state_table
 from chainstrata.model.marking import (
     carried_table,
     children,
@@ -36,6 +37,7 @@ from chainstrata.model.marking import (
     marking_triggers,
 )
 from chainstrata.model.rollup import Rollup, rollup_table, rollup_table_name
+from chainstrata.model.sightings import seen_table, sighting_objects
 from chainstrata.model.stamps import stamp_name, stamp_trigger
 
 
@@ -96,6 +98,7 @@ class Pack:
     def __post_init__(self) -> None:
         for dataset in self.datasets:
             self._add_rollups(dataset)
+            self._add_state(dataset)
 
     def _add_rollups(self, dataset: Dataset) -> None:
         """Add the tables that keep a dataset's roll-ups; what cannot be drawn up is left for `check_packs` to name."""
@@ -113,6 +116,15 @@ class Pack:
             if folded and f"{dataset.schema}.{source.name}__dirty" not in tables:
                 dirty_table(source, folded, self.metadata)
 
+    def _add_state(self, dataset: Dataset) -> None:
+        """Add the tables that say where the last rows are, and what was seen without a row."""
+        if not keeps_latest(dataset) or not set(dataset.entity) <= set(dataset.table.c.keys()):
+            return
+        if f"{dataset.schema}.{dataset.table.name}__state" not in self.metadata.tables:
+            state_table(dataset, self.metadata)
+            if dataset.change_only:
+                seen_table(dataset, self.metadata)
+
     def rollup_table(self, dataset: Dataset, rollup: Rollup) -> sa.Table:
         """Return the table that keeps a roll-up's buckets."""
         return self.metadata.tables[f"{dataset.schema}.{rollup_table_name(rollup, dataset.table)}"]
@@ -128,7 +140,7 @@ class Pack:
                         parsed = parse_sql_object(path.read_text(encoding="utf-8"), self.name, path.name)
                         found[parsed.name] = parsed
         for dataset in self.datasets:
-            found |= {item.name: item for item in (*_marking(dataset), *_stamping(dataset))}
+            found |= {item.name: item for item in (*_marking(dataset), *_stamping(dataset), *_state(dataset))}
         return _in_order(found)
 
     def module(self, name: str) -> Any:
@@ -161,6 +173,15 @@ def _stamping(dataset: Dataset) -> Iterator[SqlObject]:
     if text:
         doc = f"Keeps the times a row of {dataset.full_name} was written true."
         yield SqlObject(SqlKind.TRIGGER, stamp_name(dataset.table), dataset.schema, doc, text, table=dataset.table.fullname)
+
+
+def _state(dataset: Dataset) -> Iterator[SqlObject]:
+    """Yield what reads and keeps the current state of the dataset, if it has one."""
+    if not keeps_latest(dataset):
+        return
+    for item in (*latest_objects(dataset), *(sighting_objects(dataset) if dataset.change_only else ())):
+        table = dataset.table.fullname if item.kind == "trigger" else ""
+        yield SqlObject(SqlKind(item.kind), item.name, dataset.schema, item.doc, item.sql, item.requires, table)
 
 
 _HEADER = re.compile(r"\A-- (?P<name>\w+)\n(?P<doc>(?:-- [^\n]*\n)+)(?P<body>.*)\Z", re.DOTALL)

@@ -10,6 +10,9 @@ from chainstrata.model.marking import children
 from chainstrata.model.pack import Catalog
 from chainstrata.model.rollup import rollup_table_name
 
+REWRITTEN = 45
+"""Fill factor of pages that have room for their rows twice: the new ones, and those they replaced a moment ago."""
+
 
 @dataclass(frozen=True, slots=True)
 class TimedTable:
@@ -27,6 +30,8 @@ class TimedTable:
     key: tuple[str, ...]
     lifecycle: Lifecycle
     feeds: bool = False
+    fillfactor: int = 100
+    """How full pages are made, in percent. Less where every row is soon written anew, so that it finds room beside itself."""
 
     @property
     def partitioned(self) -> bool:
@@ -81,7 +86,9 @@ def tables_of(dataset: Dataset) -> Iterator[TimedTable]:
         table = rollup_table_name(rollup, dataset.table)
         name = f"{dataset.full_name}.{rollup.name}"
         feeds = bool(children(dataset, rollup.name))
-        yield TimedTable(name, dataset.schema, table, rollup.bucket, tuple(rollup.by), key, rollup.lifecycle, feeds)
+        # What comes of every slot is added to the open buckets at once, and so every one of them is rewritten slot by slot.
+        fill = REWRITTEN if dataset.change_only and not rollup.source else 100
+        yield TimedTable(name, dataset.schema, table, rollup.bucket, tuple(rollup.by), key, rollup.lifecycle, feeds, fill)
 
 
 def _expand(catalog: Catalog, name: str) -> Iterator[str]:

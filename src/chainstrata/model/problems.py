@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from chainstrata.errors import DeclarationError
 from chainstrata.model.dataset import Dataset
 from chainstrata.model.interval import Interval
+from chainstrata.model.latest import keeps_latest
 from chainstrata.model.lifecycle import Lifecycle, OnConflict
 from chainstrata.model.pack import Pack
 from chainstrata.model.rollup import Kind, Measure, Rollup, rollup_table_name
@@ -147,8 +148,22 @@ def _conflict(dataset: Dataset) -> Problems:
         yield DeclarationError(dataset.full_name, "conflict.version", "newest needs the column that holds the version")
     if conflict.policy is not OnConflict.APPEND and not dataset.key:
         yield DeclarationError(dataset.full_name, "conflict", f"{conflict.policy} needs a primary key")
-    if dataset.change_only and not (dataset.entity and dataset.time):
-        yield DeclarationError(dataset.full_name, "change_only", "needs entity and time, to know a row's predecessor")
+    field = "change_only" if dataset.change_only else "latest"
+    if keeps_latest(dataset) and not (dataset.entity and dataset.time):
+        yield DeclarationError(dataset.full_name, field, "needs entity and time, to know a row's predecessor")
+    elif keeps_latest(dataset):
+        yield from _state(dataset, field)
+
+
+def _state(dataset: Dataset, field: str) -> Problems:
+    """What is kept of the last rows is kept by number, and points into the series by its key."""
+    if not dataset.partitioned:
+        yield DeclarationError(dataset.full_name, field, "needs a series in partitions", hint="Give the lifecycle a partition.")
+    if set(dataset.key) != {*dataset.entity, dataset.time}:
+        yield DeclarationError(dataset.full_name, field, f"needs a primary key of entity and time, not of {', '.join(dataset.key)}")
+    kinds = [dataset.table.c[name].type for name in dataset.entity if name in dataset.table.c]
+    if len(dataset.entity) != 1 or not all(isinstance(kind, sa.Integer) for kind in kinds):
+        yield DeclarationError(dataset.full_name, field, "needs one entity column of whole numbers", hint="Number the entities.")
 
 
 def _parents(dataset: Dataset, everything: Sequence[Dataset]) -> Problems:

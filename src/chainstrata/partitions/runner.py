@@ -140,7 +140,7 @@ async def carry_out(connection: Connection, steps: Sequence[Step], options: Opti
         parent = sql.Identifier(step.table.schema, step.table.table)
         match step.action:
             case Action.CREATE:
-                await create(connection, parent, step.partition, options.patience)
+                await create(connection, parent, step.partition, options.patience, fillfactor=step.table.fillfactor)
             case Action.FINALIZE:
                 await detach(connection, parent, step.partition, options.patience)
     return list(steps)
@@ -154,7 +154,7 @@ def render(steps: Sequence[Step]) -> list[str]:
         if step.action is Action.FINALIZE:
             lines.append(ddl.finalize(parent, step.partition).as_string() + ";")
             continue
-        body = "; ".join(statement.as_string() for statement in ddl.create(parent, step.partition))
+        body = "; ".join(statement.as_string() for statement in ddl.create(parent, step.partition, step.table.fillfactor))
         lines.append(f"BEGIN; {body}; COMMIT;")
     return lines
 

@@ -83,6 +83,37 @@ def fold(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
     return _fold_sorted(source, level, rows)
 
 
+def lift(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
+    """Return a query that folds raw rows of which no two are in one bucket: each is lifted into the layout by itself."""
+    time = column(source.time, "r")
+    order = [sql.SQL("{} AS first_at, {} AS last_at").format(time, time)] if level.rollup.needs_order else []
+    values = [sql.SQL("{} AS {}").format(_lifted(level, measure, part), column(part.name)) for measure, part in _parts(level)]
+    start = sql.SQL("{} AS {}").format(floor_sql(level.rollup.every, time), column(level.rollup.bucket))
+    keys = [column(key, "r") for key in level.rollup.by]
+    return sql.SQL("SELECT {} FROM {} AS r").format(COMMA.join([*keys, start, sql.SQL("1::bigint AS samples"), *order, *values]), rows)
+
+
+def _lifted(level: Level, measure: Measure, part: Component) -> sql.Composable:
+    """Return what a component is of one row alone."""
+    value = column(part.column, "r") if part.column else sql.SQL("1")
+    counts = part.fold is Fold.COUNT
+    forms = {
+        Fold.DISTINCT_SKETCH: sql.SQL("strata.sketch_registers(ARRAY[strata.distinct_key(({})::text)])"),
+        Fold.QUANTILE_SKETCH: sql.SQL("strata.sketch_counts(ARRAY[strata.quantile_key(({})::double precision)])"),
+        Fold.COUNT: sql.SQL("({} IS NOT NULL)::int::bigint"),
+    }
+    if part.fold is Fold.WEIGHTED_SUM:
+        made = sql.SQL("{} * {}").format(value, column(part.weight, "r"))
+    elif part.fold is Fold.WEIGHT:
+        made = sql.SQL("CASE WHEN {} IS NOT NULL THEN {} END").format(value, column(part.weight, "r"))
+    else:
+        made = forms.get(part.fold, sql.SQL("{}")).format(value)
+    if measure.where is not None:
+        condition = raw_sql(condition_text(measure.where))
+        made = sql.SQL("CASE WHEN {} THEN {} {} END").format(condition, made, sql.SQL("ELSE 0" if counts else ""))
+    return _cast(level, part, made)
+
+
 def _fold_and_join(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
     """Fold, then fetch the first and last row of each bucket by its key: no sort, and one look-up for all their columns."""
     by, bucket = level.rollup.by, level.rollup.bucket

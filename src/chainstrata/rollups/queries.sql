@@ -6,6 +6,10 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('strata.rollups.' || %(source)
 -- Wait until this transaction may refresh the roll-ups of a source.
 SELECT pg_advisory_xact_lock(hashtextextended('strata.rollups.' || %(source)s, 0));
 
+-- lock_source_shared
+-- Whether this transaction may add to the roll-ups of a source; nobody refreshes them until it ends.
+SELECT pg_try_advisory_xact_lock_shared(hashtextextended('strata.rollups.' || %(source)s, 0));
+
 -- list_gone
 -- From when on each source still has its rows.
 SELECT source, gone_before FROM strata.rollup_source WHERE source = ANY (%(sources)s);

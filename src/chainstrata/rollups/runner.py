@@ -17,6 +17,7 @@ from psycopg import IsolationLevel, sql
 from psycopg.rows import tuple_row
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
+from chainstrata.engines.postgres.errors import StatementFailed
 from chainstrata.errors import UnknownName, UsageError
 from chainstrata.model import Catalog, Late
 from chainstrata.model.marking import identifier
@@ -27,6 +28,8 @@ from chainstrata.rollups.planner import find_sources, plan
 
 QUERIES = load_queries(__package__)
 MARKS_AT_ONCE = 20_000
+FEW_ROWS = 1000
+"""Of more rows added at once, whole buckets are marked for the levels above."""
 ALWAYS = "-infinity"
 _SNAPSHOT = IsolationLevel.REPEATABLE_READ
 
@@ -352,6 +355,31 @@ class Rollups:
         """Merge late rows, given as a relation shaped like the dataset's table, in the caller's transaction."""
         source = self.sources[dataset_name]
         await self._merge_late(connection, source, sql.SQL("(SELECT * FROM {})").format(relation))
+
+    async def fold_in(self, connection: Connection, dataset_name: str, relation: sql.Composable, *, rows: int, apart: bool) -> bool:
+        """Add new rows, given as a relation shaped like the dataset's table, to their buckets, in the caller's transaction.
+
+        `apart` says that no two of them are of one key. False: they were not added, and have to be marked, because a refresh is
+        under way, or a measure cannot be added to.
+        """
+        source = self.sources.get(dataset_name)
+        if source is None or not all(statements.can_add(source, level) for level in source.children):
+            return False
+        # Shared, so that writers do not keep each other out; a refresh that waits goes first.
+        if not await connection.fetch_value(QUERIES.lock_source_shared, {"source": source.name}):
+            return False
+        few = rows <= FEW_ROWS
+        try:
+            async with connection.savepoint():
+                for level in source.children:
+                    alone = apart and set(level.rollup.by) == set(source.key)
+                    await connection.execute(statements.add(source, level, relation, few=few, apart=alone))
+                    if level.dirty is not None and not few:
+                        await connection.execute(statements.mark_added(source, level, relation))
+        except StatementFailed:
+            # No partition for the bucket yet, perhaps: the rows are right, and a refresh makes what it needs.
+            return False
+        return True
 
     async def _merge_late(self, connection: Connection, source: Source, rows: sql.Composable) -> None:
         gone = await self._gone(connection, source)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from chainstrata.model.marking import floor_sql, identifier, type_sql
+from chainstrata.model.rollup import Component, Fold
 from chainstrata.rollups.fold import (
     COMMA,
     bucket_end,
@@ -12,6 +13,7 @@ from chainstrata.rollups.fold import (
     fold,
     fold_pairs,
     layout,
+    lift,
     merge,
     names,
     same,
@@ -145,6 +147,77 @@ def _upsert(level: Level, relation: sql.Composable) -> sql.Composed:
         set=COMMA.join(sql.SQL("{0} = excluded.{0}").format(column(name)) for name in columns[len(key) :]),
         returned=names(key, "t"),
     )
+
+
+def can_add(source: Source, level: Level) -> bool:
+    """Whether rows can be added to the buckets of a level without a look at those that are there already."""
+    ordered = level.rollup.needs_order and set(level.rollup.by) != set(source.key)
+    return source.level is None and level.rollup.where is None and not ordered
+
+
+def add(source: Source, level: Level, relation: sql.Composable, *, few: bool, apart: bool) -> sql.Composed:
+    """Return the statement that adds rows to the buckets they belong to.
+
+    `apart` says that no two of them are in one bucket. `few` marks what changed for the roll-ups folded from this one; of many the
+    caller marks whole buckets.
+    """
+    key = [*level.rollup.by, level.rollup.bucket]
+    columns = layout(level)
+    insert = sql.SQL(
+        "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM ({folded}) AS folded {order} ON CONFLICT ({key}) DO UPDATE SET"
+        " {set}, updated_at = now()"
+    ).format(
+        table=identifier(level.table),
+        columns=names(columns),
+        folded=lift(source, level, relation) if apart else fold(source, level, relation),
+        key=names(key),
+        # Rows that are apart come from writers that keep off each other's keys; the others must take them in one order.
+        order=sql.SQL("") if apart else sql.SQL("ORDER BY {}").format(names(key)),
+        set=COMMA.join([*_bookkept(level), *(_added(part) for part in level.rollup.components)]),
+    )
+    if not few or level.dirty is None:
+        return insert
+    relations = [
+        sql.SQL("written AS ({} RETURNING {})").format(insert, names(key, "t")),
+        sql.SQL("removed AS (SELECT * FROM written WHERE false)"),
+        *_marked(level),
+    ]
+    return sql.SQL("WITH {} SELECT count(*) AS written FROM written").format(COMMA.join(relations))
+
+
+def mark_added(source: Source, level: Level, relation: sql.Composable) -> sql.Composed:
+    """Return the statement that marks whole buckets that rows were added to, for the roll-ups folded from this one."""
+    assert level.dirty is not None  # noqa: S101  # for others there is nothing to mark
+    start = floor_sql(level.rollup.every, column(source.time))
+    return sql.SQL("INSERT INTO {} (lo, hi) SELECT b.start, {} FROM (SELECT DISTINCT {} AS start FROM {} AS r) AS b").format(
+        identifier(level.dirty), bucket_end(level, sql.SQL("b.start")), start, relation
+    )
+
+
+def _bookkept(level: Level) -> list[sql.Composable]:
+    kept: list[sql.Composable] = [sql.SQL("samples = t.samples + excluded.samples")]
+    if level.rollup.needs_order:
+        kept += [
+            sql.SQL("first_at = least(t.first_at, excluded.first_at)"),
+            sql.SQL("last_at = greatest(t.last_at, excluded.last_at)"),
+        ]
+    return kept
+
+
+_ADDITIONS = {
+    Fold.FIRST: sql.SQL("{0} = CASE WHEN excluded.first_at < t.first_at THEN excluded.{0} ELSE t.{0} END"),
+    Fold.LAST: sql.SQL("{0} = CASE WHEN excluded.last_at > t.last_at THEN excluded.{0} ELSE t.{0} END"),
+    Fold.MIN: sql.SQL("{0} = least(t.{0}, excluded.{0})"),
+    Fold.MAX: sql.SQL("{0} = greatest(t.{0}, excluded.{0})"),
+    Fold.COUNT: sql.SQL("{0} = t.{0} + excluded.{0}"),
+    Fold.DISTINCT_SKETCH: sql.SQL("{0} = strata.merge_registers(ARRAY[t.{0}, excluded.{0}])"),
+    Fold.QUANTILE_SKETCH: sql.SQL("{0} = strata.merge_counts(ARRAY[t.{0}, excluded.{0}])"),
+}
+_SUM = sql.SQL("{0} = coalesce(t.{0} + excluded.{0}, t.{0}, excluded.{0})")
+
+
+def _added(part: Component) -> sql.Composable:
+    return _ADDITIONS.get(part.fold, _SUM).format(column(part.name))
 
 
 def _marked(level: Level) -> list[sql.Composable]:

@@ -20,11 +20,13 @@ BOUND_CHECK: Final = "partition_bounds"
 """Name of the check that stands in while a table with rows is attached."""
 
 
-async def create(connection: Connection, parent: sql.Identifier, partition: Partition, patience: Patience) -> None:
+async def create(
+    connection: Connection, parent: sql.Identifier, partition: Partition, patience: Patience, *, fillfactor: int = 100
+) -> None:
     """Make a partition and attach it, in one transaction."""
 
     async def work() -> None:
-        for statement in ddl.create(parent, partition):
+        for statement in ddl.create(parent, partition, fillfactor):
             await connection.execute(statement)
 
     await change(connection, work, patience)

@@ -7,7 +7,7 @@ from psycopg import sql
 from chainstrata.engines.postgres.partitioning.model import BEGINNING, END, Partition
 
 
-def create(parent: sql.Identifier, partition: Partition) -> list[sql.Composed]:
+def create(parent: sql.Identifier, partition: Partition, fillfactor: int = 100) -> list[sql.Composed]:
     """Return what makes a partition and attaches it. Together in one transaction.
 
     Not CREATE TABLE … PARTITION OF, which locks the parent ACCESS EXCLUSIVE: readers and writers would queue behind it.
@@ -16,9 +16,11 @@ def create(parent: sql.Identifier, partition: Partition) -> list[sql.Composed]:
     """
     make = sql.SQL(
         "CREATE TABLE {child} (LIKE {parent}"
-        " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION)"
+        " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION){options}"
     )
-    return [make.format(child=identifier(partition), parent=parent), attach(parent, partition)]
+    # A partitioned table has no pages, and so none of this to pass on.
+    options = sql.SQL(" WITH (fillfactor = {})").format(sql.Literal(fillfactor)) if fillfactor < 100 else sql.SQL("")
+    return [make.format(child=identifier(partition), parent=parent, options=options), attach(parent, partition)]
 
 
 def attach(parent: sql.Identifier, partition: Partition) -> sql.Composed:

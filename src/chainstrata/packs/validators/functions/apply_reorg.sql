@@ -52,6 +52,8 @@ BEGIN
     DELETE FROM validators.validator_snapshots
     WHERE ts > v_ancestor.ts AND slot > v_ancestor.slot AND (block_root = ANY (v_orphaned) OR block_root IS NULL);
     GET DIAGNOSTICS v_removed = ROW_COUNT;
+    -- What was seen unchanged since then was seen on the branch left, too.
+    PERFORM validators.validator_snapshots__rewind(v_ancestor.ts + interval '1 microsecond');
 
     -- An attestation is included in its own epoch or the next, so duties before the epoch before the ancestor's cannot be touched.
     SELECT coalesce(max(ts), '-infinity') INTO v_duties_from

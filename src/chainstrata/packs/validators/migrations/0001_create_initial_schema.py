@@ -598,6 +598,63 @@ def upgrade() -> None:
         comment="One row per range of validator_snapshots whose roll-ups are behind.",
     )
     op.create_table(
+        "validator_snapshots__seen",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the record; later ones overrule."),
+        sa.Column(
+            "ts",
+            sa.TIMESTAMP(timezone=True),
+            nullable=False,
+            comment="When they were seen; or from when on their sightings are taken back.",
+        ),
+        sa.Column(
+            "until",
+            sa.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="Until when their sightings are taken back. NULL: a sighting.",
+        ),
+        sa.Column("entities", pgtype("int8multirange"), nullable=False, comment="The entities, by number."),
+        sa.PrimaryKeyConstraint("id", name="validator_snapshots__seen_pkey"),
+        schema="validators",
+        comment="One row per time and set of entities of validator_snapshots seen then, whether or not a row came of it.",
+    )
+    op.create_index(
+        "idx_validator_snapshots__seen_ts",
+        "validator_snapshots__seen",
+        ["ts"],
+        schema="validators",
+        postgresql_where=sa.text("until IS NULL"),
+        comment="The sighting before or after an instant.",
+    )
+    op.create_index(
+        "idx_validator_snapshots__seen_until",
+        "validator_snapshots__seen",
+        ["until"],
+        schema="validators",
+        postgresql_where=sa.text("until IS NOT NULL"),
+        comment="Whether a sighting was taken back.",
+    )
+    op.create_table(
+        "validator_snapshots__state",
+        sa.Column("block", sa.BigInteger(), autoincrement=False, nullable=False, comment="Number of an entity by 1024."),
+        sa.Column("version", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Transaction that wrote it last."),
+        sa.Column(
+            "seen_at",
+            sa.TIMESTAMP(timezone=True),
+            nullable=True,
+            comment="When all its entities were last seen, where that was together.",
+        ),
+        sa.Column("at", pgtype("timestamp with time zone[]"), nullable=True, comment="Time of the last row of each entity, in order."),
+        sa.Column(
+            "seen",
+            pgtype("timestamp with time zone[]"),
+            nullable=True,
+            comment="When each was last seen, where that was not together.",
+        ),
+        sa.PrimaryKeyConstraint("block", name="validator_snapshots__state_pkey"),
+        schema="validators",
+        comment="One row per 1024 entities of validator_snapshots: where the last row of each is.",
+    )
+    op.create_table(
         "validator_snapshots_daily",
         sa.Column(
             "validator_index",
@@ -1219,6 +1276,8 @@ BEGIN
     DELETE FROM validators.validator_snapshots
     WHERE ts > v_ancestor.ts AND slot > v_ancestor.slot AND (block_root = ANY (v_orphaned) OR block_root IS NULL);
     GET DIAGNOSTICS v_removed = ROW_COUNT;
+    -- What was seen unchanged since then was seen on the branch left, too.
+    PERFORM validators.validator_snapshots__rewind(v_ancestor.ts + interval '1 microsecond');
 
     -- An attestation is included in its own epoch or the next, so duties before the epoch before the ancestor's cannot be touched.
     SELECT coalesce(max(ts), '-infinity') INTO v_duties_from
@@ -1475,6 +1534,89 @@ $$;
         comment="Trigger function: keeps a row in validator_records for each change of a validator's record, under the slot that showed it.",
     )
     op.create_function(
+        "validators.validator_snapshots__as_of(p_at timestamp with time zone, p_entities bigint[])",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__as_of"(p_at timestamptz, p_entities bigint[]) RETURNS TABLE ("validator_index" BIGINT, "ts" TIMESTAMP WITH TIME ZONE, "slot" BIGINT, "epoch" BIGINT, "balance" BIGINT, "effective_balance" BIGINT, "status" validators.validator_status, "execution_optimistic" BOOLEAN, "finalized" BOOLEAN, "block_root" TEXT, "rewards_epoch" BIGINT, "reward_head" BIGINT, "reward_target" BIGINT, "reward_source" BIGINT, "reward_inactivity" BIGINT, "ideal_head" BIGINT, "ideal_target" BIGINT, "ideal_source" BIGINT, "earned_reward" BIGINT, "ideal_reward" BIGINT, "effectiveness" DOUBLE PRECISION, "due_attestations" SMALLINT, "missed_attestations" SMALLINT, "proposer_reward" BIGINT, "proposed_blocks" SMALLINT, "missed_blocks" SMALLINT, "sync_reward" BIGINT, seen_at timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT "r"."validator_index", "r"."ts", "r"."slot", "r"."epoch", "r"."balance", "r"."effective_balance", "r"."status", "r"."execution_optimistic", "r"."finalized", "r"."block_root", "r"."rewards_epoch", "r"."reward_head", "r"."reward_target", "r"."reward_source", "r"."reward_inactivity", "r"."ideal_head", "r"."ideal_target", "r"."ideal_source", "r"."earned_reward", "r"."ideal_reward", "r"."effectiveness", "r"."due_attestations", "r"."missed_attestations", "r"."proposer_reward", "r"."proposed_blocks", "r"."missed_blocks", "r"."sync_reward", coalesce("validators"."validator_snapshots__sighted_before"(r."validator_index", r."ts", p_at), r."ts")
+    FROM (SELECT DISTINCT unnest(p_entities) AS entity) AS wanted
+    CROSS JOIN LATERAL (
+        SELECT * FROM "validators"."validator_snapshots" AS r WHERE r."validator_index" = wanted.entity AND r."ts" <= p_at ORDER BY r."ts" DESC LIMIT 1
+    ) AS r
+    ORDER BY r."validator_index";
+END
+$$
+""",
+        comment="The rows that tell the values of some entities of validators.snapshots at an instant, and when each was last seen until then.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__keep()",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__keep"() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM "validators"."validator_snapshots__seen";
+        DELETE FROM "validators"."validator_snapshots__state";
+        RETURN NULL;
+    ELSIF coalesce(current_setting('chainstrata.pinning', true), '') <> '' THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        PERFORM "validators"."validator_snapshots__unsee"(ARRAY(SELECT "validator_index" FROM old_rows), ARRAY(SELECT "ts" FROM old_rows));
+        PERFORM "validators"."validator_snapshots__settle"(ARRAY(SELECT DISTINCT "validator_index" FROM old_rows));
+    ELSIF TG_OP = 'INSERT' THEN
+        PERFORM "validators"."validator_snapshots__pin"(ARRAY(SELECT "validator_index" FROM new_rows), ARRAY(SELECT "ts" FROM new_rows));
+        PERFORM "validators"."validator_snapshots__settle"(ARRAY(SELECT DISTINCT "validator_index" FROM new_rows));
+    ELSE
+        PERFORM "validators"."validator_snapshots__unsee"(array_agg("validator_index"), array_agg("ts"))
+        FROM (SELECT "validator_index", "ts" FROM old_rows EXCEPT SELECT "validator_index", "ts" FROM new_rows) AS gone;
+        PERFORM "validators"."validator_snapshots__pin"(array_agg("validator_index"), array_agg("ts"))
+        FROM (SELECT "validator_index", "ts" FROM new_rows EXCEPT SELECT "validator_index", "ts" FROM old_rows) AS come;
+        PERFORM "validators"."validator_snapshots__settle"(ARRAY(SELECT "validator_index" FROM old_rows UNION SELECT "validator_index" FROM new_rows));
+    END IF;
+    RETURN NULL;
+END
+$$
+""",
+        comment="Keeps the current state of validators.snapshots true to what a statement wrote.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__latest_of(p_entities bigint[])",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__latest_of"(p_entities bigint[]) RETURNS TABLE ("validator_index" BIGINT, "ts" TIMESTAMP WITH TIME ZONE, "slot" BIGINT, "epoch" BIGINT, "balance" BIGINT, "effective_balance" BIGINT, "status" validators.validator_status, "execution_optimistic" BOOLEAN, "finalized" BOOLEAN, "block_root" TEXT, "rewards_epoch" BIGINT, "reward_head" BIGINT, "reward_target" BIGINT, "reward_source" BIGINT, "reward_inactivity" BIGINT, "ideal_head" BIGINT, "ideal_target" BIGINT, "ideal_source" BIGINT, "earned_reward" BIGINT, "ideal_reward" BIGINT, "effectiveness" DOUBLE PRECISION, "due_attestations" SMALLINT, "missed_attestations" SMALLINT, "proposer_reward" BIGINT, "proposed_blocks" SMALLINT, "missed_blocks" SMALLINT, "sync_reward" BIGINT, seen_at timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+    SELECT "r"."validator_index", "r"."ts", "r"."slot", "r"."epoch", "r"."balance", "r"."effective_balance", "r"."status", "r"."execution_optimistic", "r"."finalized", "r"."block_root", "r"."rewards_epoch", "r"."reward_head", "r"."reward_target", "r"."reward_source", "r"."reward_inactivity", "r"."ideal_head", "r"."ideal_target", "r"."ideal_source", "r"."earned_reward", "r"."ideal_reward", "r"."effectiveness", "r"."due_attestations", "r"."missed_attestations", "r"."proposer_reward", "r"."proposed_blocks", "r"."missed_blocks", "r"."sync_reward", greatest(r."ts", b.seen_at, b.seen[(wanted.entity & 1023) + 1])
+    FROM (SELECT DISTINCT unnest(p_entities) AS entity) AS wanted
+    JOIN "validators"."validator_snapshots__state" AS b ON b.block = wanted.entity >> 10
+    JOIN "validators"."validator_snapshots" AS r ON r."validator_index" = wanted.entity AND r."ts" = b.at[(wanted.entity & 1023) + 1]
+    ORDER BY r."validator_index"
+$$
+""",
+        comment="The last rows of some entities of validators.snapshots, and when each was last seen: two look-ups by key for each.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__lock(p_entities bigint[])",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__lock"(p_entities bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    INSERT INTO "validators"."validator_snapshots__state" (block)
+        SELECT DISTINCT entity >> 10 FROM unnest(p_entities) AS entity ORDER BY 1
+        ON CONFLICT (block) DO NOTHING;
+    PERFORM FROM "validators"."validator_snapshots__state" WHERE block IN (SELECT entity >> 10 FROM unnest(p_entities) AS entity) ORDER BY block FOR UPDATE;
+END
+$$
+""",
+        comment="Locks the state of entities of validators.snapshots, in one order for everybody.",
+    )
+    op.create_function(
         "validators.validator_snapshots__mark()",
         """
 CREATE FUNCTION "validators"."validator_snapshots__mark"() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -1520,6 +1662,151 @@ END
 $$
 """,
         comment="Marks the roll-ups of validators.snapshots that a statement touched.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__pin(p_entities bigint[], p_times timestamp with time zone[])",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__pin"(p_entities bigint[], p_times timestamptz[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF p_entities IS NULL OR NOT EXISTS (SELECT FROM "validators"."validator_snapshots__seen" WHERE until IS NULL AND ts > (SELECT min(t) FROM unnest(p_times) AS t)) THEN
+        RETURN;
+    END IF;
+    PERFORM "validators"."validator_snapshots__lock"(p_entities);
+    PERFORM set_config('chainstrata.pinning', 'on', true);
+    INSERT INTO "validators"."validator_snapshots" ("validator_index", "slot", "epoch", "balance", "effective_balance", "status", "execution_optimistic", "finalized", "block_root", "rewards_epoch", "reward_head", "reward_target", "reward_source", "reward_inactivity", "ideal_head", "ideal_target", "ideal_source", "due_attestations", "missed_attestations", "proposer_reward", "proposed_blocks", "missed_blocks", "sync_reward", "ts")
+    SELECT DISTINCT ON (given.entity, c.at) "p"."validator_index", "p"."slot", "p"."epoch", "p"."balance", "p"."effective_balance", "p"."status", "p"."execution_optimistic", "p"."finalized", "p"."block_root", "p"."rewards_epoch", "p"."reward_head", "p"."reward_target", "p"."reward_source", "p"."reward_inactivity", "p"."ideal_head", "p"."ideal_target", "p"."ideal_source", "p"."due_attestations", "p"."missed_attestations", "p"."proposer_reward", "p"."proposed_blocks", "p"."missed_blocks", "p"."sync_reward", c.at
+    FROM unnest(p_entities, p_times) AS given (entity, at)
+    CROSS JOIN LATERAL (
+        SELECT "validators"."validator_snapshots__sighted_after"(given.entity, given.at, coalesce(
+            (SELECT n."ts" FROM "validators"."validator_snapshots" AS n WHERE n."validator_index" = given.entity AND n."ts" > given.at ORDER BY n."ts" LIMIT 1), 'infinity'
+        )) AS at
+    ) AS c
+    CROSS JOIN LATERAL (
+        SELECT r.* FROM "validators"."validator_snapshots" AS r
+        WHERE r."validator_index" = given.entity AND r."ts" < given.at AND (given.entity, r."ts") NOT IN (SELECT * FROM unnest(p_entities, p_times))
+        ORDER BY r."ts" DESC LIMIT 1
+    ) AS p
+    WHERE c.at IS NOT NULL
+    ON CONFLICT DO NOTHING;
+    PERFORM set_config('chainstrata.pinning', '', true);
+END
+$$
+""",
+        comment="Makes rows of the sightings of validators.snapshots that the given rows, already written, would be taken for.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__rewind(p_since timestamp with time zone)",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__rewind"(p_since timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    v_seen bigint[];
+BEGIN
+    PERFORM FROM "validators"."validator_snapshots__state" ORDER BY block FOR UPDATE;
+    v_seen := ARRAY(
+        SELECT (b.block << 10) + u.place - 1
+        FROM "validators"."validator_snapshots__state" AS b
+        CROSS JOIN LATERAL unnest(b.at, b.seen) WITH ORDINALITY AS u (at, seen, place)
+        WHERE u.at IS NOT NULL AND greatest(b.seen_at, u.seen) >= p_since
+    );
+    INSERT INTO "validators"."validator_snapshots__seen" (ts, until, entities) VALUES (p_since, 'infinity', '{(,)}');
+    PERFORM "validators"."validator_snapshots__settle"(v_seen);
+END
+$$
+""",
+        comment="Takes back all sightings of validators.snapshots from an instant on, as a reorg does; rows are deleted besides.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__settle(p_entities bigint[])",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__settle"(p_entities bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    PERFORM "validators"."validator_snapshots__lock"(p_entities);
+    WITH touched AS MATERIALIZED (
+        SELECT wanted.entity >> 10 AS block, (wanted.entity & 1023) + 1 AS place, probed.at, CASE WHEN probed.at IS NOT NULL THEN "validators"."validator_snapshots__sighted_before"(wanted.entity, probed.at, 'infinity') END AS seen
+        FROM (SELECT DISTINCT unnest(p_entities) AS entity) AS wanted
+        LEFT JOIN LATERAL (
+            SELECT r."ts" AS at FROM "validators"."validator_snapshots" AS r WHERE r."validator_index" = wanted.entity ORDER BY r."ts" DESC LIMIT 1
+        ) AS probed ON true
+    )
+    UPDATE "validators"."validator_snapshots__state" AS b
+    SET at = made.at, seen_at = NULL, seen = made.seen, version = pg_current_xact_id()::text::bigint
+    FROM (
+        SELECT
+            b.block,
+            array_agg(CASE WHEN t.block IS NULL THEN u.at ELSE t.at END ORDER BY u.place) AS at,
+            array_agg(CASE WHEN t.block IS NOT NULL THEN t.seen WHEN u.at IS NOT NULL THEN coalesce(b.seen_at, u.seen) END ORDER BY u.place) AS seen
+        FROM "validators"."validator_snapshots__state" AS b
+        CROSS JOIN LATERAL unnest(coalesce(b.at, array_fill(NULL::timestamptz, ARRAY[1024])), b.seen) WITH ORDINALITY AS u (at, seen, place)
+        LEFT JOIN touched AS t ON t.block = b.block AND t.place = u.place
+        WHERE b.block IN (SELECT block FROM touched)
+        GROUP BY b.block
+    ) AS made
+    WHERE made.block = b.block;
+END
+$$
+""",
+        comment="Finds the last rows of entities of validators.snapshots again, by one probe of the series each.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__sighted_after(p_entity bigint, p_after timestamp with time zone, p_before timestamp with time zone)",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__sighted_after"(p_entity bigint, p_after timestamptz, p_before timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+    SELECT s.ts FROM "validators"."validator_snapshots__seen" AS s
+    WHERE s.until IS NULL AND s.entities @> p_entity AND NOT EXISTS (
+        SELECT FROM "validators"."validator_snapshots__seen" AS v
+        WHERE v.until IS NOT NULL AND v.until > s.ts AND v.ts <= s.ts AND v.id > s.id AND v.entities @> p_entity
+    ) AND s.ts > p_after AND s.ts < p_before
+    ORDER BY s.ts LIMIT 1
+$$
+""",
+        comment="The first time after one instant and before another that an entity of validators.snapshots was seen.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__sighted_before(p_entity bigint, p_after timestamp with time zone, p_upto timestamp with time zone)",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__sighted_before"(p_entity bigint, p_after timestamptz, p_upto timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+    SELECT s.ts FROM "validators"."validator_snapshots__seen" AS s
+    WHERE s.until IS NULL AND s.entities @> p_entity AND NOT EXISTS (
+        SELECT FROM "validators"."validator_snapshots__seen" AS v
+        WHERE v.until IS NOT NULL AND v.until > s.ts AND v.ts <= s.ts AND v.id > s.id AND v.entities @> p_entity
+    ) AND s.ts > p_after AND s.ts <= p_upto
+    ORDER BY s.ts DESC LIMIT 1
+$$
+""",
+        comment="The last time after one instant and up to another that an entity of validators.snapshots was seen.",
+    )
+    op.create_function(
+        "validators.validator_snapshots__unsee(p_entities bigint[], p_times timestamp with time zone[])",
+        """
+CREATE FUNCTION "validators"."validator_snapshots__unsee"(p_entities bigint[], p_times timestamptz[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF p_entities IS NULL OR p_entities = '{}' THEN
+        RETURN;
+    END IF;
+    PERFORM "validators"."validator_snapshots__lock"(p_entities);
+    INSERT INTO "validators"."validator_snapshots__seen" (ts, until, entities)
+    SELECT given.at, coalesce(n.at, 'infinity'), range_agg(int8range(given.entity, given.entity, '[]'))
+    FROM unnest(p_entities, p_times) AS given (entity, at)
+    LEFT JOIN LATERAL (
+        SELECT r."ts" AS at FROM "validators"."validator_snapshots" AS r WHERE r."validator_index" = given.entity AND r."ts" > given.at ORDER BY r."ts" LIMIT 1
+    ) AS n ON true
+    GROUP BY given.at, coalesce(n.at, 'infinity');
+END
+$$
+""",
+        comment="Takes back what the given rows of validators.snapshots, already deleted, stood for.",
     )
     op.create_view(
         "validators.chain_status",
@@ -1573,6 +1860,24 @@ LEFT JOIN (
 GROUP BY v.operator, v.label, v.status;
 """,
         comment="Validators, effective balance and unresolved alerts by operator, label and status.",
+    )
+    op.create_view(
+        "validators.validator_snapshots__latest",
+        """
+CREATE VIEW "validators"."validator_snapshots__latest" AS
+SELECT "r"."validator_index", "r"."ts", "r"."slot", "r"."epoch", "r"."balance", "r"."effective_balance", "r"."status", "r"."execution_optimistic", "r"."finalized", "r"."block_root", "r"."rewards_epoch", "r"."reward_head", "r"."reward_target", "r"."reward_source", "r"."reward_inactivity", "r"."ideal_head", "r"."ideal_target", "r"."ideal_source", "r"."earned_reward", "r"."ideal_reward", "r"."effectiveness", "r"."due_attestations", "r"."missed_attestations", "r"."proposer_reward", "r"."proposed_blocks", "r"."missed_blocks", "r"."sync_reward", kept.seen_at
+FROM (
+    SELECT
+        ((b.block << 10) + u.place - 1)::BIGINT AS entity,
+        u.at,
+        greatest(u.at, b.seen_at, u.seen) AS seen_at
+    FROM "validators"."validator_snapshots__state" AS b
+    CROSS JOIN LATERAL unnest(b.at, b.seen) WITH ORDINALITY AS u (at, seen, place)
+    WHERE u.at IS NOT NULL
+) AS kept
+JOIN "validators"."validator_snapshots" AS r ON r."validator_index" = kept.entity AND r."ts" = kept.at
+""",
+        comment="One row per entity of validators.snapshots: its last row, and when it was last seen.",
     )
     op.create_trigger(
         "alerts__stamp",
@@ -1629,6 +1934,38 @@ CREATE TRIGGER "chain_blocks__stamp" BEFORE UPDATE ON "validators"."chain_blocks
 CREATE TRIGGER "proposals__stamp" BEFORE UPDATE ON "validators"."proposals" FOR EACH ROW EXECUTE FUNCTION "strata"."stamp_row"()
 """,
         comment="Keeps the times a row of validators.proposals was written true.",
+    )
+    op.create_trigger(
+        "validator_snapshots__keep_delete",
+        "validators.validator_snapshots",
+        """
+CREATE TRIGGER "validator_snapshots__keep_delete" AFTER DELETE ON "validators"."validator_snapshots" REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "validators"."validator_snapshots__keep"()
+""",
+        comment="Keeps the current state of validators.snapshots true to what a statement wrote.",
+    )
+    op.create_trigger(
+        "validator_snapshots__keep_insert",
+        "validators.validator_snapshots",
+        """
+CREATE TRIGGER "validator_snapshots__keep_insert" AFTER INSERT ON "validators"."validator_snapshots" REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "validators"."validator_snapshots__keep"()
+""",
+        comment="Keeps the current state of validators.snapshots true to what a statement wrote.",
+    )
+    op.create_trigger(
+        "validator_snapshots__keep_truncate",
+        "validators.validator_snapshots",
+        """
+CREATE TRIGGER "validator_snapshots__keep_truncate" AFTER TRUNCATE ON "validators"."validator_snapshots" FOR EACH STATEMENT EXECUTE FUNCTION "validators"."validator_snapshots__keep"()
+""",
+        comment="Keeps the current state of validators.snapshots true to what a statement wrote.",
+    )
+    op.create_trigger(
+        "validator_snapshots__keep_update",
+        "validators.validator_snapshots",
+        """
+CREATE TRIGGER "validator_snapshots__keep_update" AFTER UPDATE ON "validators"."validator_snapshots" REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "validators"."validator_snapshots__keep"()
+""",
+        comment="Keeps the current state of validators.snapshots true to what a statement wrote.",
     )
     op.create_trigger(
         "validator_snapshots__mark_delete",
@@ -1899,6 +2236,7 @@ CREATE TRIGGER "validators__stamp" BEFORE UPDATE ON "validators"."validators" FO
 
 
 def downgrade() -> None:
+    op.drop_view("validators.validator_snapshots__latest")
     op.drop_view("validators.operator_summary")
     op.drop_view("validators.open_alerts")
     op.drop_view("validators.chain_status")
@@ -1910,9 +2248,23 @@ def downgrade() -> None:
     op.remove_policy("validators.duties")
     op.remove_policy("validators.blocks")
     op.remove_policy("validators.alerts")
+    op.drop_function("validators.validator_snapshots__unsee(p_entities bigint[], p_times timestamp with time zone[])")
+    op.drop_function(
+        "validators.validator_snapshots__sighted_before(p_entity bigint, p_after timestamp with time zone, p_upto timestamp with time zone)",
+    )
+    op.drop_function(
+        "validators.validator_snapshots__sighted_after(p_entity bigint, p_after timestamp with time zone, p_before timestamp with time zone)",
+    )
+    op.drop_function("validators.validator_snapshots__settle(p_entities bigint[])")
+    op.drop_function("validators.validator_snapshots__rewind(p_since timestamp with time zone)")
+    op.drop_function("validators.validator_snapshots__pin(p_entities bigint[], p_times timestamp with time zone[])")
     op.drop_function("validators.latest_snapshots(p_validators bigint[], p_as_of timestamp with time zone)")
     op.drop_table("validator_snapshots", schema="validators")
     op.drop_function("validators.validator_snapshots__mark()")
+    op.drop_function("validators.validator_snapshots__lock(p_entities bigint[])")
+    op.drop_function("validators.validator_snapshots__latest_of(p_entities bigint[])")
+    op.drop_function("validators.validator_snapshots__keep()")
+    op.drop_function("validators.validator_snapshots__as_of(p_at timestamp with time zone, p_entities bigint[])")
     op.drop_table("validator_records", schema="validators")
     op.drop_table("proposals", schema="validators")
     op.drop_table("alerts", schema="validators")
@@ -1931,6 +2283,8 @@ def downgrade() -> None:
     op.drop_table("validator_snapshots_hourly", schema="validators")
     op.drop_table("validator_snapshots_daily__carried", schema="validators")
     op.drop_table("validator_snapshots_daily", schema="validators")
+    op.drop_table("validator_snapshots__state", schema="validators")
+    op.drop_table("validator_snapshots__seen", schema="validators")
     op.drop_table("validator_snapshots__dirty", schema="validators")
     op.drop_table("reorgs", schema="validators")
     op.drop_table("chain_blocks", schema="validators")
