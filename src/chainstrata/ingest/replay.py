@@ -46,6 +46,10 @@ class _Stays(Exception):
     """A batch that cannot be written now, and why. What comes after it of the same dataset waits too."""
 
 
+class _Away(_Stays):
+    """PostgreSQL takes nothing now. Nothing is wrong with the batch."""
+
+
 class Replayer:
     """Writes what waits in a spool. `stuck` says of a dataset why its oldest batch stays."""
 
@@ -88,7 +92,6 @@ class Replayer:
                         await self._drain(dataset, stop, done)
         finally:
             self.moved.set()
-        self._note(done.stuck)
         return done
 
     async def _drain(self, dataset: str, stop: asyncio.Event, done: Replayed) -> None:
@@ -101,6 +104,8 @@ class Replayer:
                     entry = await asyncio.to_thread(self._spool.read, one.path)
                     done.rows += (await self._write(entry)).rows
                     done.batches += 1
+                    # Said at once, because callers who wait for the spool to drain give up where it is stuck.
+                    self.stuck.pop(dataset, None)
                     await asyncio.to_thread(self._spool.remove, one.path)
                 except FileNotFoundError:
                     continue
@@ -109,14 +114,18 @@ class Replayer:
                     await self._set_aside(one, error)
                 except _Stays as error:
                     done.stuck[dataset] = str(error)
+                    self._note(dataset, error)
                     return
                 finally:
                     self.moved.set()
 
-    def _note(self, stuck: dict[str, str]) -> None:
-        for dataset in stuck.keys() - self.stuck.keys():
-            LOGGER.warning("batches of %s stay in the spool: %s", dataset, stuck[dataset])
-        self.stuck = stuck
+    def _note(self, dataset: str, error: _Stays) -> None:
+        if isinstance(error, _Away):
+            self.stuck.pop(dataset, None)
+            return
+        if dataset not in self.stuck:
+            LOGGER.warning("batches of %s stay in the spool: %s", dataset, error)
+        self.stuck[dataset] = str(error)
 
     async def _set_aside(self, waiting: Waiting, error: Damaged) -> None:
         place = await asyncio.to_thread(self._spool.set_aside, waiting.path)
@@ -132,7 +141,7 @@ class Replayer:
             return await self._take(entry)
         except AWAY as error:
             self.is_busy = False
-            raise _Stays(error.message) from error
+            raise _Away(error.message) from error
         except ChainStrataError as error:
             raise _Stays(error.message) from error
 

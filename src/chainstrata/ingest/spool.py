@@ -152,8 +152,8 @@ class Spool:
     def remove(self, path: Path) -> None:
         """Let a batch go that is in PostgreSQL, or that somebody gives up."""
         size = path.stat().st_size if path.exists() else 0
+        # Not synced: a file that is there again after a power cut is a batch whose name is taken.
         path.unlink(missing_ok=True)
-        _sync(path.parent)
         self._used = max(0, self._used - size)
 
     def set_aside(self, path: Path) -> Path:
