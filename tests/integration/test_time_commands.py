@@ -72,6 +72,31 @@ async def test_partitions_are_planned_made_and_checked(command: Run, packs: Data
     assert made[0]["from"] == "2021-05-01T00:00:00Z"
 
 
+async def test_a_plain_table_is_adopted(command: Run, packs: Database, minutes: datetime) -> None:
+    for statement in (
+        "CREATE TABLE prices.plain (LIKE prices.minute_close INCLUDING ALL)",
+        "INSERT INTO prices.plain SELECT * FROM prices.minute_close",
+        "DROP TABLE prices.minute_close CASCADE",
+        "ALTER TABLE prices.plain RENAME TO minute_close",
+    ):
+        await packs.execute(statement)
+    code, error = await command("partitions", "apply", "prices.minute")
+    assert (code, error["error"]["code"]) == (1, "not_partitioned")
+    assert "partitions adopt" in error["error"]["hint"]
+    _, text = await command("partitions", "adopt", "prices.minute", "--dry-run", as_json=False)
+    assert "make an empty copy of prices.minute_close with partitions of 1 hour by minute_ts" in text
+    assert text.splitlines()[-1].endswith("bytes")
+    assert (await command("partitions", "adopt", "prices.minute", "--cancel"))[1] == {"cancelled": False}
+    code, done = await command("partitions", "adopt", "prices.minute", "--batch-rows", "100")
+    assert (code, done["copied"], done["followed"]) == (0, 360, 0)
+    assert await packs.fetch_value("SELECT count(*) FROM prices.minute_close") == 360
+    assert (await command("partitions", "verify", "prices.minute"))[0] == 0
+    _, text = await command("partitions", "adopt", "prices.minute", as_json=False)
+    assert text == "nothing to do, it has partitions\n"
+    code, error = await command("partitions", "adopt", "prices.coins")
+    assert code == 2
+
+
 async def test_rows_in_quarantine_are_counted_replayed_and_dropped(command: Run, packs: Database, minutes: datetime) -> None:
     old = datetime(2021, 5, 1, 1, 30, tzinfo=UTC)
     async with packs.transaction() as connection:

@@ -42,11 +42,12 @@ def to_plain(value: Any) -> Any:
 
 
 class Progress:
-    """How far something long is. `advance` after each part; `describe` says what it is at now."""
+    """How far something long is. `advance` after each part, or `reach` with all done so far; `describe` says what it is at now."""
 
-    def __init__(self, advance: Callable[[float], None], describe: Callable[[str], None]) -> None:
+    def __init__(self, advance: Callable[[float], None], describe: Callable[[str], None], reach: Callable[[float, float], None]) -> None:
         self.advance = advance
         self.describe = describe
+        self.reach = reach
 
 
 class Output:
@@ -99,7 +100,7 @@ class Output:
     def progress(self, title: str, total: float | None = None) -> Iterator[Progress]:
         """A progress bar on stderr when a person watches; silent otherwise."""
         if not sys.stderr.isatty():
-            yield Progress(lambda _: None, lambda _: None)
+            yield Progress(lambda _: None, lambda _: None, lambda *_: None)
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -108,7 +109,11 @@ class Output:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
             task = bars.add_task(title, total=total)
-            yield Progress(lambda amount: bars.advance(task, amount), lambda text: bars.update(task, description=text))
+            yield Progress(
+                lambda amount: bars.advance(task, amount),
+                lambda text: bars.update(task, description=text),
+                lambda done, total: bars.update(task, completed=done, total=total),
+            )
 
     @property
     def styled(self) -> bool:

@@ -11,7 +11,7 @@ from chainstrata.cli.times import From, To, parse_time
 from chainstrata.errors import UsageError
 
 if TYPE_CHECKING:
-    from chainstrata.partitions import Step
+    from chainstrata.partitions import Adopted, AdoptionPlan, Step
 
 app = App("partitions", help="Partitions: made ahead by declaration, listed, checked.")
 
@@ -89,6 +89,59 @@ async def ensure(
         options = partitions.Options.from_config(settings())
         steps = await partitions.ensure(platform.database, platform.catalog.dataset(name), start, end, options=options)
     _show(steps, sql=False, nothing="nothing to do, all partitions are there")
+
+
+@app.command("adopt")
+async def adopt(
+    name: Annotated[str, typer.Argument(help="Dataset that is declared with partitions and whose table is plain, as prices.minute.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps, and change nothing.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Give up one that was cut short: remove the copy.")] = False,
+    batch_rows: Annotated[int, typer.Option("--batch-rows", min=1, help="Rows copied in one transaction.")] = 10_000,
+) -> int:
+    """Give an existing plain table its partitions while it is read and written. Cut short, it goes on where it was."""
+    from chainstrata import partitions
+
+    async with open_platform() as platform:
+        options = partitions.Options.from_config(settings())
+        if dry_run:
+            return _show_adoption(await partitions.plan_adoption(platform.database, platform.catalog, name))
+        if cancel:
+            cancelled = await partitions.cancel_adoption(platform.database, platform.catalog, name, options=options)
+            text = "the copy is removed, the table is as it was" if cancelled else "nothing to give up"
+            output().show({"cancelled": cancelled}, lambda: output().line(text))
+            return 0
+        with output().progress(f"adopting {name}", total=1) as progress:
+
+            def show(step: str, done: int, total: int) -> None:
+                progress.describe(step)
+                progress.reach(done, total)
+
+            done = await partitions.adopt(platform.database, platform.catalog, name, options=options, batch_rows=batch_rows, progress=show)
+    output().show(done, lambda: output().line(_show_adopted(done)))
+    return 0
+
+
+def _show_adoption(plan: "AdoptionPlan") -> int:
+    def render() -> None:
+        for number, step in enumerate(plan.steps, 1):
+            output().line(f"{number}. {step}")
+        for reason in plan.refusals:
+            output().line(f"refused: {reason}")
+        if not plan.steps:
+            output().line("nothing to do, it has partitions")
+
+    output().show(plan, render)
+    return _PROBLEMS if plan.refusals else 0
+
+
+def _show_adopted(done: "Adopted") -> str:
+    if not done.partitions:
+        return "nothing to do, it has partitions"
+    return (
+        f"{done.table}: {show_count(done.copied)} rows copied and {show_count(done.followed)} changes followed"
+        f" into {done.partitions} partitions in {done.seconds:.1f} s; readers and writers were kept out for {1000 * done.locked_seconds:.0f} ms"
+        f" at the exchange; {show_bytes(done.size_bytes)} of the plain table are free again"
+    )
 
 
 @app.command("verify")

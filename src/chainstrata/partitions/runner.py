@@ -179,7 +179,7 @@ async def _existing(connection: Connection, table: TimedTable) -> tuple[list[Par
 
 _HINTS = {
     ProblemCode.TABLE_MISSING: "Run `chainstrata migrate up` first.",
-    ProblemCode.NOT_PARTITIONED: "`chainstrata migrate verify` shows how it differs from its declaration.",
+    ProblemCode.NOT_PARTITIONED: "`chainstrata partitions adopt` gives it partitions while it is used; with --dry-run it says how.",
     ProblemCode.WRONG_KEY: "Its partitions cannot be kept as declared; change the declaration, or make the table anew.",
 }
 
