@@ -355,7 +355,7 @@ DATASETS = (
         time="timestamp",
         entity=("service_name", "metric_type", "instance"),
         # Hot for 90 days, then a year in the archive: both ages count from the measurement.
-        lifecycle=Lifecycle(partition=months(1), premake=3, keep=days(90), archive=True, keep_archived=days(90 + 365)),
+        lifecycle=Lifecycle(partition=months(1), premake=3, keep=days(90), archive=True, keep_archived=days(365)),
         rollups=(
             Rollup(
                 "hourly",

@@ -944,7 +944,7 @@ CREATE TRIGGER "system_metrics__mark_update" AFTER UPDATE ON "insights"."system_
             "cache": {"tags": ["service:{service_name}"], "ttl": "5 minutes"},
             "conflict": {"policy": "ignore"},
             "entity": ["service_name", "metric_type", "instance"],
-            "lifecycle": {"keep": "90 days", "keep_archived": "455 days", "partition": "1 month", "premake": 3},
+            "lifecycle": {"keep": "90 days", "keep_archived": "365 days", "partition": "1 month", "premake": 3},
             "mirror": {"order_by": ["service_name", "metric_type", "timestamp"]},
             "rollups": [
                 {
