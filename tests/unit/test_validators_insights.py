@@ -1,6 +1,5 @@
 """What the validators and insights packs declare: the words of the outside world, how long rows live, what is folded."""
 
-
 import pytest
 
 from chainstrata.model import Catalog, Pack, days, hours, months, years
