@@ -12,7 +12,7 @@ from chainstrata import partitions
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.maintenance import MaintenanceBusy, Patience, exclusive, maintenance
 from chainstrata.engines.postgres.partitioning import Partition, Span, State, list_partitions
-from chainstrata.model import Catalog, days, hours
+from chainstrata.model import Catalog, Lifecycle, days, hours, months
 from chainstrata.partitions import Action, NotPartitioned, Options, ProblemCode
 from tests.fixtures.demo import create_demo, demo_catalog, with_lifecycle
 
@@ -182,6 +182,45 @@ async def test_a_changed_interval_starts_where_the_old_partitions_end(database: 
     await insert(database, later, later + timedelta(hours=3), later - timedelta(days=3))
     codes = [problem.code for problem in await partitions.verify(database, hourly, ["demo.prices"], now=later)]
     assert codes == [ProblemCode.OTHER_WIDTH]
+
+
+WIDTHS = {
+    "day to hour": (days(1), hours(1)),
+    "hour to day": (hours(1), days(1)),
+    "month to day": (months(1), days(1)),
+    "day to month": (days(1), months(1)),
+    "hour to month": (hours(1), months(1)),
+}
+
+
+@pytest.mark.conforms("S2-105")
+@pytest.mark.parametrize("change", WIDTHS)
+async def test_a_changed_width_takes_over_at_the_next_boundary_and_so_does_the_way_back(database: Database, change: str) -> None:
+    """Nothing that is there is touched, no instant is left out, and the first piece is cut to where the new width begins."""
+    first, second = WIDTHS[change]
+    declared = demo_catalog(Lifecycle(partition=first, premake=3))
+    await create_demo(database, declared)
+    await partitions.apply(database, declared, ["demo.prices"], now=NOW)
+    for width in (second, first):
+        before = await attached(database)
+        end = before[-1].span.end
+        # The old ones end here, and the feed goes on.
+        await partitions.apply(database, with_lifecycle(declared, partition=width), ["demo.prices"], now=end)
+        after = await attached(database)
+        assert {(one.oid, one.name, one.span) for one in before} <= {(one.oid, one.name, one.span) for one in after}
+        # A wider one also asks for the span before the present one, which may begin before the oldest.
+        made = [one for one in after if one.span.start >= end]
+        assert [one.span.start for one in made] == [end, *(one.span.end for one in made[:-1])]
+        assert made[0].span.end == width.shift(width.floor(end))
+        assert all(one.span.end == width.shift(one.span.start) == width.floor(one.span.end) for one in made[1:])
+        edges = [end - timedelta(microseconds=1), *(one.span.start for one in made), made[-1].span.end - timedelta(microseconds=1)]
+        await insert(database, *edges, coin=f"when {width}")
+    assert await database.fetch_value("SELECT count(*) FROM demo.prices") > 8
+
+
+async def attached(database: Database) -> list[Partition]:
+    async with database.connection() as connection:
+        return await list_partitions(connection, "demo", "prices")
 
 
 @pytest.mark.conforms("S1-31")
