@@ -18,6 +18,7 @@ def build() -> App:
     """Return the command line with all groups. Their modules import what they run only when they run."""
     from chainstrata.cli import (
         archive,
+        columnar,
         config,
         jobs,
         keys,
@@ -41,6 +42,7 @@ def build() -> App:
     node.register(app)
     for group in (
         archive.app,
+        columnar.app,
         config.app,
         jobs.app,
         keys.app,
