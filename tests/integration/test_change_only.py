@@ -258,6 +258,19 @@ def test_a_refresh_under_way_leaves_what_comes_to_the_next(world: World) -> None
     world.runner.run(work())
 
 
+def test_what_a_roll_up_does_not_take_is_marked_and_not_lost(world: World) -> None:
+    async def work() -> None:
+        await world.begin()
+        await world.database.execute("ALTER TABLE meters.change_hourly ADD CONSTRAINT nothing CHECK (samples < 0) NOT VALID")
+        answer = await world.writers[0].ingest("meters.changes", pa.table(slot(0, 100)))
+        assert (answer.accepted, answer.quarantined) == (100, 0)
+        await world.database.execute("ALTER TABLE meters.change_hourly DROP CONSTRAINT nothing")
+        await world.rollups.refresh()
+        assert await world.database.fetch_value("SELECT sum(samples) FROM meters.change_hourly") == 100
+
+    world.runner.run(work())
+
+
 def slot(number: int, meters: int, changed: int = 0) -> dict[str, Any]:
     """Return the columns of a reading of all meters, some of which read one more."""
     meter = np.arange(meters)
