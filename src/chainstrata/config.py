@@ -362,6 +362,39 @@ ROLLUPS_EVERY = _setting(
     "rollups.every", timedelta, timedelta(seconds=1), "How often the node looks for roll-ups that are behind.", check=_positive
 )
 
+# Change capture ---------------------------------------------------------------------------------------------------------
+CDC_ENABLED = _setting("cdc.enabled", bool, False, "Let the node keep mirrors in the columnar engine up with PostgreSQL.")
+CDC_SLOT = _setting("cdc.slot", str, "", "Replication slot to read by. Empty: one named after the database's number.")
+CDC_BATCH_DELAY = _setting(
+    "cdc.batch_delay",
+    timedelta,
+    timedelta(milliseconds=200),
+    "Longest time changes are put together before they are written to the mirrors.",
+    check=_positive,
+)
+CDC_BATCH_BYTES = _setting(
+    "cdc.batch_bytes", int, 8 * 1024 * 1024, "Size at which a batch of changes is written without waiting for more.", check=_positive
+)
+CDC_HEARTBEAT = _setting(
+    "cdc.heartbeat",
+    timedelta,
+    timedelta(seconds=10),
+    "How often a mark is put into the log, so that a quiet database keeps no log back and its lag is known.",
+    check=_positive,
+)
+CDC_DEAD_LETTERS = _setting(
+    "cdc.dead_letters", int, 1000, "Changes of one batch that may be put aside; beyond that the mirror stops instead.", check=_not_negative
+)
+CDC_KEPT_MB = _setting(
+    "cdc.kept_mb",
+    int,
+    4096,
+    "Log the server may keep for mirrors that are paused or stopped; beyond it they are given up and need `cdc resync`.",
+    check=_positive,
+)
+CDC_COPY_ROWS = _setting("cdc.copy_rows", int, 200_000, "Rows of a piece of the copy that a mirror begins with, about.", check=_positive)
+CDC_COPY_WORKERS = _setting("cdc.copy_workers", int, 2, "Pieces that are copied at the same time.", check=_positive)
+
 # Partitions ---------------------------------------------------------------------------------------------------------
 PARTITIONS_LOCK_TIMEOUT = _setting(
     "partitions.lock_timeout",

@@ -63,14 +63,19 @@ class Assembler:
         self._bytes = 0
 
     @property
-    def pending_bytes(self) -> int:
-        """How much is in the batch that is being filled."""
-        return self._bytes
+    def settled(self) -> bool:
+        """Whether every transaction that was committed so far is in a batch that was taken."""
+        return self._begun is None and not self._finished and not self._batch and not self._batch.marks
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way: what the server has said so far is all in batches that were taken."""
-        return self._begun is None and not self._finished and not self._batch and not self._spools
+        """Whether nothing is under way at all, uncommitted pieces included."""
+        return self.settled and not self._spools
+
+    @property
+    def waiting(self) -> int:
+        """How many batches have grown full."""
+        return len(self._finished)
 
     def feed(self, pieces: Iterable[bytes]) -> None:
         """Take pieces of the stream, each with its header."""
@@ -92,11 +97,6 @@ class Assembler:
         self._cut()
         taken, self._finished = self._finished, []
         return taken
-
-    @property
-    def finished(self) -> bool:
-        """Whether a batch has grown full."""
-        return bool(self._finished)
 
     def _steer(self, kind: int, message: bytes) -> None:
         if kind == wire.BEGIN:

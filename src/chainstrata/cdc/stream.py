@@ -58,6 +58,10 @@ class ReplicationStream:
             self.flushed = lsn
             self._answer()
 
+    def keep_alive(self) -> None:
+        """Let the server hear from us while nothing is read."""
+        self._answer_in_time()
+
     def _take(self) -> list[bytes]:
         pieces: list[bytes] = []
         add, read = pieces.append, self._pgconn.get_copy_data

@@ -18,6 +18,7 @@ def build() -> App:
     """Return the command line with all groups. Their modules import what they run only when they run."""
     from chainstrata.cli import (
         archive,
+        cdc,
         columnar,
         config,
         jobs,
@@ -40,8 +41,10 @@ def build() -> App:
     )
     app.callback()(_global_flags)
     node.register(app)
+    cdc.register(app)
     for group in (
         archive.app,
+        cdc.app,
         columnar.app,
         config.app,
         jobs.app,

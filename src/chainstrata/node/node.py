@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from chainstrata import __version__, monitor
 from chainstrata.config import (
+    CDC_ENABLED,
     JOBS_AT_ONCE,
     JOBS_LEASE,
     LOG_LEVEL,
@@ -38,6 +39,7 @@ from chainstrata.engines.postgres.home import prepare_home, write_whole
 from chainstrata.engines.postgres.processes import read_process
 from chainstrata.errors import ChainStrataError
 from chainstrata.jobs import Lease, Schedule
+from chainstrata.node.cdc import CaptureService
 from chainstrata.node.columnar import ColumnarAccess, ColumnarService
 from chainstrata.node.http import Application, HttpService, address_of, bind, is_loopback
 from chainstrata.node.logs import logging_to
@@ -201,6 +203,8 @@ class Node:
             ]
             if self._columnar is not None and not why_missing(self.config):
                 services.append(ColumnarService(platform, self._columnar))
+                if self.config[CDC_ENABLED]:
+                    services.append(CaptureService(platform.mirrors))
             if any(pack.backfills for pack in platform.catalog.packs):
                 services.append(platform.backfill_workers())
             grace = self.config[NODE_STOP_TIMEOUT].total_seconds()

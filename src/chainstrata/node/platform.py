@@ -19,13 +19,14 @@ from chainstrata.rollups import Rollups
 # Arrow and Alembic are large imports that most commands do without; they are had when they are used.
 if TYPE_CHECKING:
     from chainstrata.backfill import Backfills, BackfillWorkers
+    from chainstrata.cdc import Mirrors
     from chainstrata.engines.clickhouse import Columnar
     from chainstrata.ingest import Answer, Gate, Samples
     from chainstrata.ingest.columnar import ColumnarIngest
     from chainstrata.jobs import Jobs
     from chainstrata.migrate import Site
     from chainstrata.migrate.model import Watch
-    from chainstrata.retention import Outcome, Retention
+    from chainstrata.retention import Dependant, Outcome, Retention
     from chainstrata.retention.archives import Archives
 
 __all__ = ["Platform", "Step", "connect"]
@@ -121,12 +122,21 @@ class Platform:
     @property
     def retention(self) -> "Retention":
         """Retention: `platform.retention.plan()` says what would leave now, and why the rest stays."""
+        from chainstrata.node.cdc import MirrorNeeds
         from chainstrata.node.retention import RollupNeeds
         from chainstrata.retention import Options, Retention, archive_storage
 
         storage = archive_storage(self.config)
-        needs = [RollupNeeds(self.rollups)]
+        needs: list[Dependant] = [RollupNeeds(self.rollups), MirrorNeeds(self.database, self.catalog)]
         return Retention(self.database, self.catalog, storage, dependants=needs, options=Options.from_config(self.config))
+
+    @asynccontextmanager
+    async def mirrors(self) -> "AsyncIterator[Mirrors]":
+        """The mirrors in the columnar engine: `async with platform.mirrors() as mirrors: await mirrors.status()`."""
+        from chainstrata.cdc import Mirrors
+        from chainstrata.cdc import Options as CaptureOptions
+
+        yield Mirrors(self.database, self.catalog, await self.columnar(), CaptureOptions.from_config(self.config))
 
     @property
     def archives(self) -> "Archives":

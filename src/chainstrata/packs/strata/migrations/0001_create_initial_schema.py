@@ -123,6 +123,98 @@ def upgrade() -> None:
     )
     op.create_index("idx_audit_at", "audit", ["at"], schema="strata", comment="The newest entries, and those old enough to leave.")
     op.create_table(
+        "cdc_chunk",
+        sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset that is copied, by full name."),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False, comment="Number of the piece."),
+        sa.Column("lower", pgtype("jsonb"), nullable=True, comment="Key the piece begins at, as texts; none: at the first row."),
+        sa.Column("upper", pgtype("jsonb"), nullable=True, comment="Key it ends before, as texts; none: after the last row."),
+        sa.Column("rows", sa.BigInteger(), nullable=True, comment="Rows in it."),
+        sa.Column("done_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it was in the mirror."),
+        sa.PrimaryKeyConstraint("dataset", "number", name="cdc_chunk_pkey"),
+        schema="strata",
+        comment="One piece of the copy a mirror begins with, so that a copy that was cut short goes on where it was.",
+    )
+    op.create_table(
+        "cdc_dataset",
+        sa.Column("dataset", sa.Text(), nullable=False, comment="Mirrored dataset, by full name."),
+        sa.Column(
+            "state",
+            sa.Text(),
+            nullable=False,
+            comment="waiting for its copy, copying, streaming, paused by a person, stopped by a problem, or lost.",
+        ),
+        sa.Column(
+            "since",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="When it came into this state.",
+        ),
+        sa.Column("error_code", sa.Text(), nullable=True, comment="What stopped it, as a code."),
+        sa.Column("error", sa.Text(), nullable=True, comment="What stopped it, for people."),
+        sa.Column("hint", sa.Text(), nullable=True, comment="What to do about it."),
+        sa.Column("copied_rows", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Rows of the copy so far."),
+        sa.Column("rows", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Changes carried over since the copy."),
+        sa.Column(
+            "dead_letters",
+            sa.BigInteger(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="Changes that could not be carried over since the copy.",
+        ),
+        sa.Column("errors", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="Tries that failed and were made again."),
+        sa.Column("applied_lsn", sa.Text(), nullable=True, comment="Position of the log up to which the mirror has everything."),
+        sa.Column("applied_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When that was noted."),
+        sa.Column("lag_p50", sa.Double(), nullable=True, comment="Seconds from commit to mirror, half of the last transactions took less."),
+        sa.Column("lag_p95", sa.Double(), nullable=True, comment="The same for 95 of 100."),
+        sa.Column("lag_p99", sa.Double(), nullable=True, comment="The same for 99 of 100."),
+        sa.PrimaryKeyConstraint("dataset", name="cdc_dataset_pkey"),
+        sa.CheckConstraint("state IN ('waiting', 'copying', 'streaming', 'paused', 'stopped', 'lost')", name="cdc_dataset_state_known"),
+        schema="strata",
+        comment="One row per mirrored dataset: how its mirror is kept, and how far it is.",
+    )
+    op.create_table(
+        "cdc_dead_letter",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Number of the event."),
+        sa.Column("dataset", sa.Text(), nullable=False, comment="Dataset it belongs to, by full name."),
+        sa.Column("sink", sa.Text(), nullable=False, comment="Who could not take it."),
+        sa.Column("lsn", sa.Text(), nullable=False, comment="Position of its commit."),
+        sa.Column("row_key", pgtype("jsonb"), nullable=False, comment="Key of the row, as texts."),
+        sa.Column("reason", sa.Text(), nullable=False, comment="Why it was not taken, as a code."),
+        sa.Column("detail", sa.Text(), nullable=False, comment="What exactly was wrong, for people."),
+        sa.Column("content", pgtype("jsonb"), nullable=False, comment="The row, as texts."),
+        sa.Column(
+            "first_seen",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="When it was first put aside.",
+        ),
+        sa.Column("tries", sa.Integer(), server_default=sa.text("1"), nullable=False, comment="How often it was tried."),
+        sa.Column(
+            "state",
+            sa.Text(),
+            server_default=sa.text("'held'::text"),
+            nullable=False,
+            comment="held, replayed once it was taken after all, or dropped by a person.",
+        ),
+        sa.Column("settled_at", sa.TIMESTAMP(timezone=True), nullable=True, comment="When it was replayed or dropped."),
+        sa.PrimaryKeyConstraint("id", name="cdc_dead_letter_pkey"),
+        sa.CheckConstraint("(state = 'held') = (settled_at IS NULL)", name="cdc_dead_letter_settled"),
+        sa.CheckConstraint("state IN ('held', 'replayed', 'dropped')", name="cdc_dead_letter_state_known"),
+        schema="strata",
+        comment="One event that a sink could not take, kept until it is replayed or dropped.",
+    )
+    op.create_index(
+        "cdc_dead_letter_held_key",
+        "cdc_dead_letter",
+        ["dataset", "sink", "lsn", "row_key"],
+        schema="strata",
+        unique=True,
+        postgresql_where=sa.text("state = 'held'"),
+        comment="An event that comes again after a crash is counted where it stands.",
+    )
+    op.create_table(
         "dataset",
         sa.Column("name", sa.Text(), nullable=False, comment="Dataset, by full name."),
         sa.Column(
@@ -801,6 +893,7 @@ $$;
     op.set_policy("strata.archives", {"table": "strata.archive"})
     op.set_policy("strata.audit", {"lifecycle": {"keep": "400 days"}, "table": "strata.audit", "time": "at"})
     op.set_policy("strata.datasets", {"table": "strata.dataset"})
+    op.set_policy("strata.dead_letters", {"table": "strata.cdc_dead_letter"})
     op.set_policy("strata.departures", {"table": "strata.departure"})
     op.set_policy("strata.holds", {"table": "strata.hold"})
     op.set_policy(
@@ -817,6 +910,8 @@ $$;
     )
     op.set_policy("strata.jobs", {"table": "strata.job"})
     op.set_policy("strata.migrations", {"table": "strata.migration"})
+    op.set_policy("strata.mirror_chunks", {"table": "strata.cdc_chunk"})
+    op.set_policy("strata.mirrors", {"table": "strata.cdc_dataset"})
     op.set_policy("strata.quarantine", {"table": "strata.quarantine"})
     op.set_policy("strata.rollup_sources", {"table": "strata.rollup_source"})
     op.set_policy("strata.rollups", {"table": "strata.rollup_state"})
@@ -829,12 +924,15 @@ def downgrade() -> None:
     op.remove_policy("strata.rollups")
     op.remove_policy("strata.rollup_sources")
     op.remove_policy("strata.quarantine")
+    op.remove_policy("strata.mirrors")
+    op.remove_policy("strata.mirror_chunks")
     op.remove_policy("strata.migrations")
     op.remove_policy("strata.jobs")
     op.remove_policy("strata.job_runs")
     op.remove_policy("strata.ingest_batches")
     op.remove_policy("strata.holds")
     op.remove_policy("strata.departures")
+    op.remove_policy("strata.dead_letters")
     op.remove_policy("strata.datasets")
     op.remove_policy("strata.audit")
     op.remove_policy("strata.archives")
@@ -863,6 +961,9 @@ def downgrade() -> None:
     op.drop_table("hold", schema="strata")
     op.drop_table("departure", schema="strata")
     op.drop_table("dataset", schema="strata")
+    op.drop_table("cdc_dead_letter", schema="strata")
+    op.drop_table("cdc_dataset", schema="strata")
+    op.drop_table("cdc_chunk", schema="strata")
     op.drop_table("audit", schema="strata")
     op.drop_table("archive", schema="strata")
     op.drop_table("api_key", schema="strata")

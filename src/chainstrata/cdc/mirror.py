@@ -1,0 +1,367 @@
+"""The columnar mirror as a sink: every change becomes a version of its row.
+
+A row's version is the position of its commit, so it does not matter when, or how often, it is written: the highest version stands.
+Of several changes of a row in one transaction only the last is written, unless the transaction is spread over batches; then
+the later write stands. How far the mirror is stands in a table beside it, written after the rows: a crash between the two
+makes the same rows come again, with the same versions.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from chainstrata.cdc.errors import DatasetStopped
+from chainstrata.cdc.model import TRUNCATE, Changes, Relation, RelationColumn
+from chainstrata.cdc.shape import Missing, Shaped, Target, shape, shape_copied
+from chainstrata.cdc.sink import Position, Rejected, Source, Taken
+from chainstrata.cdc.tuples import Array, Field
+from chainstrata.cdc.values import Kind, UnknownType, resolve
+from chainstrata.engines.clickhouse import Columnar, quote_name, quote_names
+from chainstrata.engines.clickhouse.arrow import plain_type
+from chainstrata.engines.clickhouse.errors import ColumnarBadValue
+from chainstrata.model import Dataset
+from chainstrata.model.columnar import DELETED, VERSION, ColumnarColumn, ColumnarTable, create, mirror_table
+
+POSITIONS: Final = ColumnarTable(
+    "strata__cdc_position",
+    [
+        ColumnarColumn("dataset", "String", "Mirrored dataset, by full name."),
+        ColumnarColumn("lsn", "UInt64", "The mirror has everything that was committed before this position."),
+        ColumnarColumn("system", "String", "Server whose log that is a position of."),
+        ColumnarColumn("timeline", "UInt32", "Its timeline."),
+        ColumnarColumn("revision", "UInt64", "Nanoseconds since 1970; the newest stands."),
+    ],
+    "ReplacingMergeTree(revision)",
+    ["dataset"],
+    doc="One row per mirror: how far it is, written after its rows.",
+)
+HINT: Final = "Bring declaration and mirror in line, then run `chainstrata cdc resync {}`."
+_COLUMNAR: Final[Mapping[str, str]] = {
+    "bool": "Bool",
+    "int2": "Int16",
+    "int4": "Int32",
+    "int8": "Int64",
+    "float4": "Float64",
+    "float8": "Float64",
+    "uuid": "UUID",
+    "date": "Date32",
+    "timestamptz": "DateTime64(6, 'UTC')",
+    "enum": "LowCardinality(String)",
+}
+_BASE: Final = "_base_"
+_TEXTS: Final = frozenset({"text", "varchar", "bpchar", "name", "json", "jsonb", "bytea", "enum", "interval", "array", "numeric"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A mirror that was looked at, and what it takes for rows of one shape."""
+
+    relation: Relation
+    targets: tuple[Target, ...]
+
+
+class MirrorSink:
+    """The mirrors of all datasets in one columnar engine."""
+
+    name = "mirror"
+
+    def __init__(self, columnar: Columnar) -> None:
+        self._columnar = columnar
+        self._ready: dict[str, _Ready] = {}
+        self._revision = 0
+        self._opened = False
+
+    def wants(self, dataset: Dataset) -> bool:
+        return dataset.mirror is not None
+
+    async def open(self) -> Mapping[str, Position]:
+        if not self._opened:
+            await self._create(create(POSITIONS, self._columnar.database, self._columnar.cluster))
+            self._opened = True
+        rows = await self._columnar.query_rows(f"SELECT dataset, lsn, system, timeline, revision FROM {POSITIONS.name} FINAL")
+        self._revision = max((row.revision for row in rows), default=0)
+        return {row.dataset: Position(row.dataset, row.lsn, row.system, row.timeline) for row in rows}
+
+    async def commit(self, positions: Iterable[Position]) -> None:
+        listed = list(positions)
+        self._revision = max(self._revision + 1, time.time_ns())
+        rows = {
+            "dataset": pa.array([one.dataset for one in listed], pa.string()),
+            "lsn": pa.array([one.lsn for one in listed], pa.uint64()),
+            "system": pa.array([one.system for one in listed], pa.string()),
+            "timeline": pa.array([one.timeline for one in listed], pa.uint32()),
+            "revision": pa.array([self._revision] * len(listed), pa.uint64()),
+        }
+        await self._columnar.insert_arrow(POSITIONS.name, pa.table(rows))
+
+    # Shape -----------------------------------------------------------------------------------------------------------
+
+    async def create(self, dataset: Dataset) -> None:
+        """Make a mirror's table and view where they are missing."""
+        mirror = mirror_table(dataset)
+        if not await self._columns(mirror.table.name):
+            await self._create(mirror.create(self._columnar.database, self._columnar.cluster))
+
+    async def _create(self, statements: Iterable[str]) -> None:
+        for statement in statements:
+            await self._columnar.execute(statement)
+
+    async def prepare(self, dataset: Dataset, relation: Relation, source: Source) -> None:
+        ready = self._ready.get(dataset.full_name)
+        if ready is None or ready.relation != relation:
+            targets = await self._fit(dataset, relation.columns, source)
+            self._ready[dataset.full_name] = _Ready(relation, tuple(targets))
+
+    async def _fit(self, dataset: Dataset, columns: Sequence[RelationColumn], source: Source, *, fresh: bool = False) -> list[Target]:
+        """Bring the mirror to the shape of the rows, as far as that is safe, and return what its columns take."""
+        await self.create(dataset)
+        name = mirror_table(dataset).table.name
+        has = await self._columns(name)
+        added = [column for column in columns if column.name not in has and _is_wanted(dataset, column.name)]
+        for column in added:
+            await self._add(dataset, column, source, fresh=fresh)
+        if added:
+            has = await self._columns(name)
+            await self._show(dataset, has)
+        places = {column.name: place for place, column in enumerate(columns)}
+        gone = [column for column in has if column not in places and column not in (VERSION, DELETED)]
+        if gone:
+            problem = f"the mirror has the columns {', '.join(gone)}, and changes no longer bring them"
+            raise DatasetStopped(dataset.full_name, problem, hint=HINT.format(dataset.full_name))
+        if not set(dataset.key) <= {column.name for column in columns if column.key}:
+            problem = "changes do not say which row they are about: its replica identity is not its primary key"
+            hint = f"Run ALTER TABLE {dataset.schema}.{dataset.table.name} REPLICA IDENTITY DEFAULT."
+            raise DatasetStopped(dataset.full_name, problem, hint=hint)
+        return [
+            _target(dataset, column, columns[places[column]], places[column], kind, source)
+            for column, kind in has.items()
+            if column in places
+        ]
+
+    async def targets(self, dataset: Dataset, source: Source, *, fresh: bool = False) -> list[Target]:
+        """Return what the mirror takes for rows read from the table itself; their order is that of the columns to read.
+
+        A `fresh` mirror has no rows yet, so that any column can be added to it.
+        """
+        listed = [RelationColumn(one.name, one.type_oid, one.modifier, one.key) for one in source.columns]
+        found = await self._fit(dataset, listed, source, fresh=fresh)
+        return [replace(target, place=place) for place, target in enumerate(found)]
+
+    async def _columns(self, table: str) -> dict[str, str]:
+        rows = await self._columnar.query_rows(
+            "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String} ORDER BY position",
+            {"database": self._columnar.database, "table": table},
+        )
+        return {row.name: row.type for row in rows}
+
+    async def _add(self, dataset: Dataset, column: RelationColumn, source: Source, *, fresh: bool) -> None:
+        """Add a column that came up in the table; what is in the mirror already must rightly have no value in it."""
+        known = next((one for one in source.columns if one.name == column.name), None)
+        full_name = dataset.full_name
+        if not fresh and (known is None or not known.nullable or known.default or known.generated):
+            problem = f"the new column {column.name!r} has values in rows that are mirrored already"
+            raise DatasetStopped(full_name, problem, hint=f"Run `chainstrata cdc resync {full_name}`: it copies them anew.")
+        kind = _kind(dataset, column, source)
+        declared = _COLUMNAR.get(kind.name, "String")
+        if kind.name == "numeric" and kind.precision and kind.precision <= 76:
+            declared = f"Decimal({kind.precision}, {kind.scale or 0})"
+        elif kind.name == "numeric":
+            declared = "Decimal(76, 38)"
+        low = declared.startswith("LowCardinality(")
+        nullable = f"LowCardinality(Nullable({declared[15:-1]}))" if low else f"Nullable({declared})"
+        await self._columnar.execute(
+            f"ALTER TABLE {self._table(dataset)} ADD COLUMN IF NOT EXISTS {quote_name(column.name)} {nullable} AFTER {self._last(dataset)}"
+        )
+
+    async def _show(self, dataset: Dataset, has: Mapping[str, str]) -> None:
+        mirror = mirror_table(dataset)
+        shown = quote_names([name for name in has if name not in (VERSION, DELETED)])
+        database = quote_name(self._columnar.database)
+        await self._columnar.execute(
+            f"CREATE OR REPLACE VIEW {database}.{quote_name(mirror.view.name)} AS SELECT {shown} FROM {self._table(dataset)} FINAL"
+        )
+
+    def _table(self, dataset: Dataset) -> str:
+        return f"{quote_name(self._columnar.database)}.{quote_name(mirror_table(dataset).table.name)}"
+
+    def _last(self, dataset: Dataset) -> str:
+        return quote_name(mirror_table(dataset).columns[-1])
+
+    # Rows ------------------------------------------------------------------------------------------------------------
+
+    async def take(self, dataset: Dataset, changes: Changes) -> Taken:
+        rows = 0
+        rejected: list[Rejected] = []
+        for part, truncated in _parts(changes):
+            if part.messages:
+                targets = self._ready[dataset.full_name].targets
+                # Array work of some milliseconds, which would hold up everything else here.
+                shaped = await asyncio.to_thread(shape, part, targets, version=VERSION, deleted=DELETED)
+                taken = await self._write(dataset, targets, shaped)
+                rows += len(part.messages)
+                rejected += taken.rejected
+            if truncated:
+                await self._truncate(dataset, truncated)
+                rows += 1
+        return Taken(rows, rejected)
+
+    async def copy(self, dataset: Dataset, fields: Sequence[Field], targets: Sequence[Target], lsn: int) -> Taken:
+        """Take rows that were read from the table as of a position."""
+        shaped = await asyncio.to_thread(shape_copied, fields, targets, lsn, version=VERSION, deleted=DELETED)
+        return await self._write(dataset, targets, shaped)
+
+    async def remove(self, dataset: Dataset, condition: str, params: Mapping[str, Any], lsn: int) -> None:
+        """Let rows be gone that meet a condition, as of just before a position."""
+        keys = quote_names(dataset.key)
+        table = self._table(dataset)
+        await self._columnar.execute(
+            f"INSERT INTO {table} ({keys}, {VERSION}, {DELETED})"
+            f" SELECT {keys}, {{lsn:UInt64}} - 1, 1 FROM {table} FINAL WHERE {VERSION} < {{lsn:UInt64}} AND {condition}",
+            {"lsn": lsn, **params},
+        )
+
+    async def clear(self, dataset: Dataset) -> None:
+        self._ready.pop(dataset.full_name, None)
+        mirror = mirror_table(dataset)
+        for statement in mirror.drop(self._columnar.database, self._columnar.cluster):
+            await self._columnar.execute(statement)
+        await self.create(dataset)
+
+    async def _write(self, dataset: Dataset, targets: Sequence[Target], shaped: Shaped) -> Taken:
+        table, rejected = shaped.rows, [_rejected(dataset, one.lsn, one.content, "bad_value", one.problem) for one in shaped.refused]
+        keep = np.ones(table.num_rows, dtype=bool)
+        keep[[one.row for one in shaped.refused]] = False
+        if shaped.missing:
+            rejected += await self._complete(dataset, targets, shaped, shaped.missing, keep)
+        if not keep.all():
+            table = table.filter(pa.array(keep))
+        if table.num_rows:
+            rejected += await self._insert(dataset, table)
+        return Taken(shaped.rows.num_rows, rejected)
+
+    async def _complete(self, dataset: Dataset, targets: Sequence[Target], shaped: Shaped, missing: Missing, keep: Array) -> list[Rejected]:
+        """Write rows of which the server did not send values that did not change: the mirror has them, and puts them in itself.
+
+        Marks the rows it wrote as not to be kept, and returns those whose base the mirror has not.
+        """
+        alike: dict[tuple[str, ...], list[int]] = {}
+        for number, names in missing.columns().items():
+            if keep[number]:
+                alike.setdefault(names, []).append(number)
+        rejected: list[Rejected] = []
+        for lacking, places in alike.items():
+            keep[places] = False
+            chosen = pa.array(places)
+            part = shaped.rows.take(chosen).drop_columns(list(lacking))
+            bases = missing.bases.take(chosen)
+            for name in dataset.key:
+                part = part.append_column(_BASE + name, bases[name])
+            rejected += await self._join(dataset, targets, part, lacking)
+        return rejected
+
+    async def _join(self, dataset: Dataset, targets: Sequence[Target], part: Any, names: Sequence[str]) -> list[Rejected]:
+        """Write rows with the named values of the rows that were under their base keys."""
+        mirror = self._table(dataset)
+        scratch = f"cdc_scratch_{time.time_ns()}"
+        place = f"{quote_name(self._columnar.database)}.{scratch}"
+        shown = [f"{quote_name(one.name)} {one.columnar}" for one in targets if one.name not in names]
+        shown += [f"{quote_name(_BASE + one.name)} {one.columnar}" for one in targets if one.key]
+        keys, bases = quote_names(dataset.key), quote_names([_BASE + name for name in dataset.key])
+        await self._columnar.execute(f"CREATE TABLE {place} ({', '.join(shown)}, {VERSION} UInt64, {DELETED} UInt8) ENGINE = Memory")
+        try:
+            await self._columnar.insert_arrow(scratch, part)
+            there = f"(SELECT {keys} FROM {mirror} FINAL WHERE ({keys}) IN (SELECT {bases} FROM {place}))"
+            # After a crash rows may come whose writing had just been done, and whose base had then been taken away.
+            done = f"(SELECT {keys}, max({VERSION}) AS top FROM {mirror} WHERE ({keys}) IN (SELECT {keys} FROM {place}) GROUP BY {keys})"
+            texts = ", ".join(f"toString(s.{quote_name(key)})" for key in dataset.key)
+            lost = await self._columnar.query_rows(
+                f"SELECT s.{VERSION}, {texts} FROM {place} AS s LEFT JOIN {done} AS d USING ({keys})"
+                f" WHERE ({bases}) NOT IN {there} AND d.top < s.{VERSION}"
+            )
+            own = [name for name in part.column_names if not name.startswith(_BASE)]
+            values = [f"s.{quote_name(name)}" for name in own] + [f"m.{quote_name(name)}" for name in names]
+            matching = " AND ".join(f"s.{quote_name(_BASE + name)} = m.{quote_name(name)}" for name in dataset.key)
+            base = f"(SELECT {keys}, {quote_names(names)} FROM {mirror} FINAL WHERE ({keys}) IN (SELECT {bases} FROM {place}))"
+            await self._columnar.execute(
+                f"INSERT INTO {mirror} ({quote_names([*own, *names])})"
+                f" SELECT {', '.join(values)} FROM {place} AS s INNER JOIN {base} AS m ON {matching}"
+            )
+        finally:
+            await self._columnar.execute(f"DROP TABLE IF EXISTS {place}")
+        detail = f"the mirror has no row to keep {', '.join(names)} of, and the server did not send what did not change"
+        return [_rejected(dataset, row[0], dict(zip(dataset.key, row[1:], strict=True)), "no_base", detail) for row in lost]
+
+    async def _insert(self, dataset: Dataset, table: Any) -> list[Rejected]:
+        """Write rows; where the engine refuses a value, find the rows it refuses and write the others."""
+        try:
+            await self._columnar.insert_arrow(mirror_table(dataset).table.name, table)
+        except ColumnarBadValue as error:
+            if table.num_rows == 1:
+                return [_rejected(dataset, int(table[VERSION][0].as_py()), _texts(table, 0), error.code, error.message)]
+            half = table.num_rows // 2
+            return [*await self._insert(dataset, table.slice(0, half)), *await self._insert(dataset, table.slice(half))]
+        return []
+
+    async def _truncate(self, dataset: Dataset, lsn: int) -> None:
+        """Let every row be gone that was there before the truncate. Rows of its own transaction that came before have its version."""
+        keys = quote_names(dataset.key)
+        # One below the commit: no other transaction's rows have that, and what this one writes afterwards stands above it.
+        await self._columnar.execute(
+            f"INSERT INTO {self._table(dataset)} ({keys}, {VERSION}, {DELETED})"
+            f" SELECT {keys}, greatest({VERSION}, {{lsn:UInt64}} - 1), 1 FROM {self._table(dataset)} FINAL WHERE {VERSION} <= {{lsn:UInt64}}",
+            {"lsn": lsn},
+        )
+
+
+def _parts(changes: Changes) -> Iterable[tuple[Changes, int]]:
+    """Yield the changes up to each truncate, with the truncate's position; 0 stands for none."""
+    begin = 0
+    for number, message in enumerate(changes.messages):
+        if message[0] == TRUNCATE:
+            yield (
+                replace(changes, messages=changes.messages[begin:number], commit_lsns=changes.commit_lsns[begin:number]),
+                (changes.commit_lsns[number]),
+            )
+            begin = number + 1
+    if begin < len(changes.messages):
+        yield (changes if not begin else replace(changes, messages=changes.messages[begin:], commit_lsns=changes.commit_lsns[begin:])), 0
+
+
+def _is_wanted(dataset: Dataset, column: str) -> bool:
+    mirror = dataset.mirror
+    return mirror is not None and (not mirror.columns or column in mirror.columns or column in dataset.key)
+
+
+def _kind(dataset: Dataset, column: RelationColumn, source: Source) -> Kind:
+    try:
+        return resolve(source.types, column.type_oid, column.modifier)
+    except UnknownType as error:
+        hint = "Leave it out by naming the others in the dataset's Mirror(columns=…)."
+        raise DatasetStopped(dataset.full_name, f"column {column.name!r} is of {error}, which cannot be mirrored", hint=hint) from error
+
+
+def _target(dataset: Dataset, name: str, column: RelationColumn, place: int, columnar: str, source: Source) -> Target:
+    kind = _kind(dataset, column, source)
+    inner = plain_type(columnar)
+    fits = inner == plain_type(_COLUMNAR.get(kind.name, "String"))
+    fits |= inner == "String" and kind.name in _TEXTS
+    fits |= kind.name == "numeric" and (inner in ("UInt64", "UInt256") or inner.startswith("Decimal("))
+    fits |= kind.name == "array" and inner.startswith("Array(")
+    if not fits:
+        problem = f"column {name!r} is {kind} now, and the mirror keeps it as {columnar}"
+        raise DatasetStopped(dataset.full_name, problem, hint=HINT.format(dataset.full_name))
+    return Target(name, columnar, place, kind, name in dataset.key)
+
+
+def _texts(table: Any, row: int) -> dict[str, str | None]:
+    values = {name: table[name][row].as_py() for name in table.column_names if name not in (VERSION, DELETED)}
+    return {name: None if value is None else value.hex() if isinstance(value, bytes) else str(value) for name, value in values.items()}
+
+
+def _rejected(dataset: Dataset, lsn: int, content: Mapping[str, str | None], reason: str, detail: str) -> Rejected:
+    return Rejected(dataset.full_name, lsn, {name: content[name] for name in dataset.key}, content, reason, detail)

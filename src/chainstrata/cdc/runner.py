@@ -1,0 +1,366 @@
+"""`Capture`: follows the log of one database and keeps a sink's datasets up with it.
+
+One process at a time does it; it holds a lock for as long as it runs. Reading and writing overlap: while a batch is written the next
+one is read. The server is told that it may forget changes only once they, and how far they go, are for good in the sink. Datasets go
+their own ways: one that is paused, or that stopped on a problem, keeps its place in the log, and when it goes on the log is read
+again from there; the others take no notice of what they have already.
+"""
+
+import asyncio
+import logging
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic, time
+from typing import Final
+
+from chainstrata.cdc import slot as slots
+from chainstrata.cdc.assemble import HEARTBEAT
+from chainstrata.cdc.copy import Chunk, Copier, do_all, load_chunks, plan_chunks, save_chunks, within
+from chainstrata.cdc.errors import DatasetStopped
+from chainstrata.cdc.mirror import MirrorSink
+from chainstrata.cdc.model import POSTGRES_EPOCH, Batch, Changes, group, show_lsn
+from chainstrata.cdc.options import Options
+from chainstrata.cdc.pipe import Pipe
+from chainstrata.cdc.planner import Health, judge, percentiles, read_switches
+from chainstrata.cdc.shape import Target
+from chainstrata.cdc.sink import Position, Source, Taken
+from chainstrata.cdc.store import HOLDING, Progress, State, Store
+from chainstrata.cdc.stream import ReplicationStream, open_stream
+from chainstrata.cdc.values import CatalogType
+from chainstrata.engines.postgres import Connection, Database
+from chainstrata.engines.postgres.waiting import happened
+from chainstrata.model import Catalog, Dataset
+
+LOGGER: Final = logging.getLogger("chainstrata.cdc")
+_LOOK_EVERY: Final = 0.5
+_NOTE_EVERY: Final = 2.0
+_LAGS_KEPT: Final = 10_000
+_EPOCH: Final = POSTGRES_EPOCH.timestamp()
+
+
+@dataclass(slots=True)
+class Followed:
+    """One dataset while it is followed. Everything committed before `lsn` is in the sink."""
+
+    dataset: Dataset
+    state: State
+    lsn: int = 0
+    rows: int = 0
+    dead: int = 0
+    lags: deque[float] = field(default_factory=lambda: deque(maxlen=_LAGS_KEPT))
+    noted: float = 0.0
+    noted_lsn: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.dataset.full_name
+
+
+class Capture:
+    """Change capture of one catalog in one database into one sink."""
+
+    def __init__(self, database: Database, catalog: Catalog, sink: MirrorSink, options: Options | None = None) -> None:
+        self._database = database
+        self._sink = sink
+        self.options = options or Options()
+        self.store = Store(database)
+        self._datasets = {dataset.full_name: dataset for dataset in catalog if sink.wants(dataset)}
+        self._by_table = {f"{one.schema}.{one.table.name}": name for name, one in self._datasets.items()}
+        self._copier = Copier(database.conninfo, sink)
+        self._types: dict[int, CatalogType] = {}
+        self._server = slots.Server(0)
+        self._followed: dict[str, Followed] = {}
+        self._prepared: dict[str, object] = {}
+        self._reopen = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._copying: asyncio.Task[None] | None = None
+        self._undecided = False
+        """A copy is about to find out where it begins: until it knows, the server forgets nothing."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until asked to stop; raises what keeps it from going on. To be called again then."""
+        async with self._database.session() as session:
+            while not await session.fetch_value(slots.QUERIES.lock_capture):
+                if await happened(stop, self.options.lock_every):
+                    return
+            try:
+                name = await self._begin(session)
+                while not stop.is_set():
+                    await self._follow(session, name, stop)
+            except BaseExceptionGroup as errors:
+                # Tasks that belong together fail together; the first failure is the one that tells.
+                raise _first(errors) from errors
+            finally:
+                await self._end_copying()
+
+    async def _end_copying(self) -> None:
+        if self._copying is not None:
+            self._copying.cancel()
+            await asyncio.gather(self._copying, return_exceptions=True)
+            self._copying = None
+
+    # Beginning -------------------------------------------------------------------------------------------------------
+
+    async def _begin(self, session: Connection) -> str:
+        """Make publication and slot, and find out from where each dataset goes on."""
+        self._server = await slots.inspect(session, self._database.conninfo)
+        published = await slots.publish(session, list(self._datasets.values()), version=self._server.version)
+        await self.store.add([dataset.full_name for dataset in published])
+        name = self.options.slot or await slots.slot_name(session)
+        positions = await self._sink.open()
+        found = await slots.find_slot(session, name)
+        health = Health(found, self._server, read_switches(self._server.histories))
+        known = {dataset.full_name for dataset in published}
+        self._followed.clear()
+        for row in await self.store.list_mirrors():
+            if row.dataset in known:
+                self._followed[row.dataset] = await self._place(row.dataset, State(row.state), positions.get(row.dataset), health)
+        self._prepared.clear()
+        if found is not None and found.lost:
+            await slots.drop_slot(session, name)
+            found = None
+        if found is None:
+            begins = await slots.create_slot(session, name, version=self._server.version)
+            LOGGER.info("slot %s begins at %s", name, show_lsn(begins))
+        return name
+
+    async def _place(self, name: str, state: State, position: Position | None, health: Health) -> Followed:
+        problem = judge(name, position, health) if state in HOLDING else None
+        if problem is not None and state is State.COPYING:
+            # Nothing is lost with a copy that had not come to its end.
+            await self.store.begin_anew(name)
+            state = State.WAITING
+        elif problem is not None:
+            LOGGER.error("%s", problem.message)
+            await self.store.set(name, State.LOST, error=problem)
+            state = State.LOST
+        return Followed(self._datasets[name], state, position.lsn if position else 0)
+
+    # Following -------------------------------------------------------------------------------------------------------
+
+    async def _follow(self, session: Connection, name: str, stop: asyncio.Event) -> None:
+        """Read the log from where the dataset is that is furthest behind, until something has to be read again."""
+        self._reopen.clear()
+        await self._look(opening=True)
+        async with open_stream(self._database.conninfo, slot=name, publication=slots.PUBLICATION) as stream:
+            pipe = Pipe(stream, most_bytes=self.options.batch_bytes, spool_directory=self.options.spool_directory)
+            async with asyncio.TaskGroup() as tasks:
+                others = [tasks.create_task(pipe.read()), tasks.create_task(self._look_on(session, name))]
+                await self._apply_all(stream, pipe, stop)
+                for task in others:
+                    task.cancel()
+        await self._note(force=True)
+
+    async def _apply_all(self, stream: ReplicationStream, pipe: Pipe, stop: asyncio.Event) -> None:
+        committed = 0.0
+        while not stop.is_set() and not self._reopen.is_set():
+            batches = await pipe.take(self.options.batch_delay)
+            marked = False
+            for batch in batches:
+                marked |= bool(batch.marks)
+                async with self._writing:
+                    await self._apply(batch)
+                    if batch.messages and batch.end_lsn:
+                        await self._commit(stream, batch.end_lsn)
+                        committed = monotonic()
+            # Where nothing of ours is under way, everything the server has spoken of is done with.
+            if pipe.reached and (marked or monotonic() - committed > self.options.heartbeat):
+                async with self._writing:
+                    await self._commit(stream, pipe.reached)
+                committed = monotonic()
+            await self._note()
+
+    async def _apply(self, batch: Batch) -> None:
+        """Bring a batch into the sink, all datasets at once; one that cannot take it stops, and the others go on."""
+        ends = {one.commit_lsn: one for one in batch.transactions}
+        work = []
+        for changes in group(batch):
+            followed = self._followed.get(self._by_table.get(changes.relation.qualified, ""))
+            if followed is None or followed.state is not State.STREAMING:
+                continue
+            fresh = _from(changes, followed.lsn)
+            if fresh.messages:
+                work.append((followed, fresh))
+        if not work:
+            return
+        async with asyncio.TaskGroup() as tasks:
+            for followed, changes in work:
+                tasks.create_task(self._take(followed, changes))
+        now = time() - _EPOCH
+        for followed, changes in work:
+            finished = {lsn for lsn in changes.commit_lsns if ends[lsn].end_lsn}
+            followed.lags.extend(now - ends[lsn].committed_at / 1e6 for lsn in finished)
+
+    async def _take(self, followed: Followed, changes: Changes) -> None:
+        try:
+            if self._prepared.get(followed.name) != changes.relation:
+                oids = {column.type_oid for column in changes.relation.columns}
+                await self._sink.prepare(followed.dataset, changes.relation, await self._source(followed.dataset, oids))
+                self._prepared[followed.name] = changes.relation
+            taken = await self._sink.take(followed.dataset, changes)
+            _refuse_too_many(followed.name, taken, self.options.most_dead)
+        except DatasetStopped as error:
+            await self._stop(followed, error)
+            return
+        await self.store.put_aside(self._sink.name, taken.rejected)
+        followed.rows += taken.rows - len(taken.rejected)
+        followed.dead += len(taken.rejected)
+
+    async def _stop(self, followed: Followed, error: DatasetStopped) -> None:
+        LOGGER.error("%s; it waits, the others go on", error.message)
+        followed.state = State.STOPPED
+        await self.store.set(followed.name, State.STOPPED, among=[State.STREAMING, State.WAITING, State.COPYING], error=error)
+
+    async def _source(self, dataset: Dataset, oids: set[int]) -> Source:
+        if not oids <= self._types.keys():
+            self._types = dict(await slots.read_types(self._database))
+        source = await slots.read_source(self._database, dataset, self._types)
+        if not {column.type_oid for column in source.columns} <= self._types.keys():
+            self._types = dict(await slots.read_types(self._database))
+        return replace(source, types=self._types)
+
+    async def _commit(self, stream: ReplicationStream, lsn: int) -> None:
+        """Note how far the sink is, for good, and let the server forget what nobody needs any more."""
+        streaming = [one for one in self._followed.values() if one.state is State.STREAMING and one.lsn < lsn]
+        if streaming:
+            await self._sink.commit([self._position(one.name, lsn) for one in streaming])
+            for followed in streaming:
+                followed.lsn = lsn
+        if not self._undecided:
+            stream.confirm(min([lsn, *(one.lsn for one in self._followed.values() if one.state in HOLDING)]))
+
+    def _position(self, name: str, lsn: int) -> Position:
+        return Position(name, lsn, self._server.system, self._server.timeline)
+
+    # Looking after things --------------------------------------------------------------------------------------------
+
+    async def _look_on(self, session: Connection, name: str) -> None:
+        """Follow what people ask for, put marks into the log, and watch what the slot holds on to."""
+        never = asyncio.Event()
+        beat = 0.0
+        while True:
+            await self._look()
+            if monotonic() - beat > self.options.heartbeat:
+                beat = monotonic()
+                await session.execute(slots.QUERIES.write_heartbeat, {"prefix": HEARTBEAT})
+                await self._guard(session, name)
+            await happened(never, _LOOK_EVERY)
+
+    async def _look(self, *, opening: bool = False) -> None:
+        """Take on what was asked for since the last look. A dataset that goes on does so when the log is opened next."""
+        waiting = []
+        for row in await self.store.list_mirrors():
+            followed = self._followed.get(row.dataset)
+            if followed is None:
+                continue
+            state = State(row.state)
+            if state is State.STREAMING and followed.state is not state and not opening:
+                # What it missed is read again; until then it is not to be taken for having it.
+                self._reopen.set()
+                continue
+            followed.state = state
+            if state in (State.WAITING, State.COPYING):
+                waiting.append(followed)
+        if self._copying is not None and self._copying.done():
+            done, self._copying = self._copying, None
+            await done
+        if waiting and self._copying is None:
+            self._copying = asyncio.create_task(self._copy(waiting), name="cdc copy")
+
+    async def _guard(self, session: Connection, name: str) -> None:
+        """Give up the place of datasets that wait, before the log they hold on to fills the disk."""
+        found = await slots.find_slot(session, name)
+        if found is None or found.kept_bytes <= self.options.most_kept_bytes:
+            return
+        for followed in self._followed.values():
+            if followed.state in (State.PAUSED, State.STOPPED):
+                problem = f"the log that was kept for it grew beyond {self.options.most_kept_bytes >> 20} MB and was let go"
+                error = DatasetStopped(followed.name, problem, hint=f"Run `chainstrata cdc resync {followed.name}`.")
+                LOGGER.error("%s", error.message)
+                followed.state = State.LOST
+                await self.store.set(followed.name, State.LOST, among=[State.PAUSED, State.STOPPED], error=error)
+
+    async def _note(self, *, force: bool = False) -> None:
+        """Write down how each dataset goes, now and then, if anything happened."""
+        now = monotonic()
+        for followed in self._followed.values():
+            moved = followed.state is State.STREAMING and followed.lsn != followed.noted_lsn
+            every = _NOTE_EVERY if followed.rows or followed.dead else self.options.heartbeat
+            if not (followed.rows or followed.dead or moved) or not (force or now - followed.noted > every):
+                continue
+            lags = percentiles(followed.lags) if followed.lags else None
+            await self.store.note(followed.name, Progress(followed.lsn, followed.rows, followed.dead, lags=lags))
+            followed.rows = followed.dead = 0
+            followed.noted, followed.noted_lsn = now, followed.lsn
+
+    # Copying ---------------------------------------------------------------------------------------------------------
+
+    async def _copy(self, waiting: Sequence[Followed]) -> None:
+        """Copy datasets as of one position; the stream takes over from there."""
+        self._undecided = True
+        async with slots.export_snapshot(self._database.conninfo) as (snapshot, lsn):
+            work: list[Callable[[], Awaitable[None]]] = []
+            for followed in waiting:
+                try:
+                    work += await self._plan_copy(followed, snapshot, lsn)
+                except DatasetStopped as error:
+                    await self._stop(followed, error)
+            self._undecided = False
+            await do_all(work, self.options.copy_workers)
+        for followed in waiting:
+            if await self.store.set(followed.name, State.STREAMING, among=[State.COPYING]):
+                LOGGER.info("%s is copied; changes follow from %s", followed.name, show_lsn(followed.lsn))
+
+    async def _plan_copy(self, followed: Followed, snapshot: str, lsn: int) -> list[Callable[[], Awaitable[None]]]:
+        """Return the pieces that are left to copy; before the first, the mirror is emptied, and where the stream begins is noted."""
+        dataset = followed.dataset
+        chunks = await load_chunks(self._database, dataset)
+        fresh = not chunks or not followed.lsn
+        if fresh:
+            # A batch in the making may have rows of it.
+            async with self._writing:
+                await self._sink.clear(dataset)
+                self._prepared.pop(followed.name, None)
+                await self._sink.commit([self._position(followed.name, lsn)])
+                followed.lsn = lsn
+        targets = await self._sink.targets(dataset, await self._source(dataset, set()), fresh=fresh)
+        if fresh:
+            chunks = await plan_chunks(self._database, dataset, rows_each=self.options.copy_rows)
+            await save_chunks(self._database, dataset, chunks)
+        await self.store.set(followed.name, State.COPYING, among=[State.WAITING, State.COPYING])
+        return [partial(self._copy_chunk, followed, chunk, targets, snapshot, lsn) for chunk in chunks if not chunk.done]
+
+    async def _copy_chunk(self, followed: Followed, chunk: Chunk, targets: Sequence[Target], snapshot: str, lsn: int) -> None:
+        if followed.state is State.STOPPED:
+            return
+        try:
+            taken = await self._copier.copy(followed.dataset, targets, within(followed.dataset, chunk), snapshot=snapshot, lsn=lsn)
+        except DatasetStopped as error:
+            await self._stop(followed, error)
+            return
+        await self.store.put_aside(self._sink.name, taken.rejected)
+        await self.store.end_chunk(followed.name, chunk.number, taken.rows)
+
+
+def _from(changes: Changes, lsn: int) -> Changes:
+    """Return the changes of transactions that were committed at a position or after it."""
+    first = bisect_left(changes.commit_lsns, lsn)
+    if not first:
+        return changes
+    return replace(changes, messages=changes.messages[first:], commit_lsns=changes.commit_lsns[first:])
+
+
+def _refuse_too_many(name: str, taken: Taken, most: int) -> None:
+    """Stop where so much cannot be taken that something must be wrong with all of it."""
+    if len(taken.rejected) > most:
+        problem = f"{len(taken.rejected)} of {taken.rows} changes could not be taken, as {taken.rejected[0].detail}"
+        raise DatasetStopped(name, problem, hint=f"Mend the cause, then run `chainstrata cdc resume {name}`.")
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

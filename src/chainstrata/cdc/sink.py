@@ -1,0 +1,97 @@
+"""Who takes changes: the Protocol of a sink, and what passes between it and the capture.
+
+A sink gets the changes of one dataset at a time, in the order of their commits, and may get the same ones again after a crash: taking
+them twice must come to the same as taking them once. What it has taken for good it says by `commit`, and it knows at its next start.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chainstrata.cdc.model import Changes, Relation
+from chainstrata.cdc.values import CatalogType
+from chainstrata.model import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumn:
+    """A column of a table as the server's catalog has it now."""
+
+    name: str
+    type_oid: int
+    modifier: int
+    nullable: bool
+    default: bool
+    generated: bool
+    key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the server's catalog says of a table, and of the types there are."""
+
+    columns: tuple[SourceColumn, ...]
+    types: Mapping[int, CatalogType]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a sink has a dataset: everything committed before `lsn`. `system` and `timeline` say in whose log."""
+
+    dataset: str
+    lsn: int
+    system: str
+    timeline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An event that the sink cannot take, and why: `content` is the row as texts."""
+
+    dataset: str
+    lsn: int
+    key: Mapping[str, str | None]
+    content: Mapping[str, str | None]
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a sink did with some changes."""
+
+    rows: int
+    rejected: Sequence[Rejected] = ()
+
+
+class Sink(Protocol):
+    """Something that follows datasets."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        ...
+
+    def wants(self, dataset: Dataset) -> bool:
+        """Return whether it follows this dataset."""
+        ...
+
+    async def open(self) -> Mapping[str, Position]:
+        """Make ready, and return how far it has each dataset."""
+        ...
+
+    async def prepare(self, dataset: Dataset, relation: Relation, source: Source) -> None:
+        """Make place for rows of this shape; raise `DatasetStopped` if that is not for a program to do."""
+        ...
+
+    async def take(self, dataset: Dataset, changes: Changes) -> Taken:
+        """Take changes, for good when this returns. The relation is one that was prepared."""
+        ...
+
+    async def commit(self, positions: Iterable[Position]) -> None:
+        """Remember how far it is, for good when this returns."""
+        ...
+
+    async def clear(self, dataset: Dataset) -> None:
+        """Forget all rows of a dataset, before they are copied anew."""
+        ...
