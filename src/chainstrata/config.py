@@ -112,7 +112,6 @@ API_LOCAL_READS = _setting(
 API_RATE = _setting(
     "api.rate", int, 1000, "Requests a second that one key may make, twice as many in a burst; 0 for any number.", check=_not_negative
 )
-API_MAX_BODY_MB = _setting("api.max_body_mb", int, 64, "Largest body of a request, as it is sent, in MB.", check=_positive)
 PACKS = _setting("packs", list, [], "Packs to load, by name. Empty: every installed pack.")
 LOG_LEVEL = _setting("log.level", str, "info", "How much the node logs.", check=_one_of("debug", "info", "warning", "error"))
 

@@ -4,14 +4,14 @@ A generator returns pages. It must give the same text every time, without an eng
 that looks for stale pages runs them all. To add one, write a module here with a function `pages` and name it in GENERATORS.
 """
 
-from tools.docs import commands, conformance, errors, packs, settings
+from tools.docs import api, commands, conformance, errors, packs, settings
 from tools.docs.page import MARK, Generator
 from tools.tree import ROOT
 
 __all__ = ["DOCS", "GENERATORS", "build_pages", "find_orphans", "find_stale"]
 
 DOCS = ROOT / "docs"
-GENERATORS: tuple[Generator, ...] = (conformance.pages, packs.pages, settings.pages, commands.pages, errors.pages)
+GENERATORS: tuple[Generator, ...] = (conformance.pages, packs.pages, settings.pages, commands.pages, errors.pages, api.pages)
 
 
 def build_pages() -> dict[str, str]:

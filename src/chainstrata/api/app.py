@@ -7,9 +7,10 @@ from starlette.types import ASGIApp
 
 from chainstrata import __version__
 from chainstrata.access import Role
-from chainstrata.api import keys
+from chainstrata.api import ingest, keys, reads, tails
 from chainstrata.api.access import Doorkeeper, guard
 from chainstrata.api.backfills import backfills_router
+from chainstrata.api.bodies import SmallBodies
 from chainstrata.api.errors import handle_errors
 from chainstrata.api.jobs import jobs_router
 from chainstrata.api.requests import RequestIds
@@ -47,10 +48,14 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     app.state.node = node
     app.state.doorkeeper = Doorkeeper(platform.keys, platform.config)
     handle_errors(app)
+    app.add_middleware(SmallBodies)
     app.include_router(health_router)
     app.include_router(status_router, prefix=PREFIX)
     app.include_router(jobs_router, prefix=PREFIX)
     app.include_router(backfills_router, prefix=PREFIX)
+    app.include_router(reads.router, prefix=PREFIX)
+    app.include_router(tails.router, prefix=PREFIX)
+    app.include_router(ingest.router, prefix=PREFIX)
     app.include_router(keys.router, prefix=PREFIX)
     add_dashboard(app, [Depends(guard(Role.READ))])
     return app

@@ -110,3 +110,53 @@ AUDIT: Final[dict[str, Any]] = {
     "detail": {"accepted": 10000, "updated": 0, "unchanged": 0, "merged": 0, "quarantined": 0},
     "settled_at": "2026-01-02T03:04:05.712345Z",
 }
+
+INGEST: Final[dict[str, Any]] = {
+    "dataset": "validators.snapshots",
+    "rows": 10000,
+    "accepted": 9990,
+    "updated": 0,
+    "unchanged": 8,
+    "merged": 0,
+    "quarantined": 2,
+    "lsn": "0/1A2B3C8",
+    "repeated": False,
+    "spooled": 0,
+}
+
+FRESHNESS: Final[dict[str, Any]] = {
+    "lsn": "0/1A2B3C8",
+    "read_at": "2026-01-02T03:04:05.678901Z",
+    "latest": "2026-01-02T03:04:00Z",
+    "as_of": None,
+    "open": None,
+    "final": False,
+}
+
+ROWS: Final[dict[str, Any]] = {
+    "data": [{"validator_index": 42, "ts": "2026-01-02T03:04:00+00:00", "balance": "32001234567", "finalized": False}],
+    "page": {"next": "WyJ2YWxpZGF0b3JzLnNuYXBzaG90cyIsImFzYyIsWyI0MiJdXQ", "limit": 1},
+    "freshness": FRESHNESS,
+}
+
+BUCKETS: Final[dict[str, Any]] = {
+    "data": [{"coin_id": "bitcoin", "hour_ts": "2026-01-02T03:00:00+00:00", "samples": 5, "price_usd_close": "64000.5", "is_open": True}],
+    "page": {"next": None, "limit": 1000},
+    "freshness": {**FRESHNESS, "open": True},
+}
+
+DATASET: Final[dict[str, Any]] = {
+    "name": "validators.snapshots",
+    "pack": "validators",
+    "doc": "One row per validator and time.",
+    "key": ["validator_index", "ts"],
+    "entity": ["validator_index"],
+    "time": "ts",
+    "series": True,
+    "as_of": True,
+    "filters": ["ts", "validator_index"],
+    "final": "finalized",
+    "keep": "90 days",
+    "columns": [{"name": "balance", "type": "strata.uint64", "json": "text", "nullable": False, "doc": "Balance in gwei."}],
+    "rollups": [{"name": "validators.snapshots.hourly", "every": "1 hour", "by": ["validator_index"], "bucket": "bucket"}],
+}

@@ -19,6 +19,7 @@ from chainstrata.engines.postgres.partitioning import State, list_partitions
 from chainstrata.ingest.arrow import pc
 from chainstrata.ingest.changes import Changes
 from chainstrata.ingest.copy import copy_rows
+from chainstrata.ingest.errors import UnfitColumn
 from chainstrata.ingest.folding import FEW_ROWS, are_apart, count_pages, just_written, rows_by_key, written_between
 from chainstrata.ingest.marking import find_marks, write_marks
 from chainstrata.ingest.model import LateRows, Part
@@ -117,7 +118,8 @@ class Writer:
         if not self.dataset.partitioned:
             return [Part(self.dataset.schema, self.dataset.table.name, rows)]
         ticks = times_of(self.dataset, rows)
-        assert ticks is not None  # noqa: S101  # a partitioned dataset has a time, and it has a value in every row
+        if ticks is None:
+            raise UnfitColumn(self.dataset.table.fullname, self.dataset.time, "is not there", hint="Give every row its time.")
         numbers = self._partitions.place(ticks)
         parts = []
         for number in np.unique(numbers):

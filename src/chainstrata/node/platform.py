@@ -14,6 +14,7 @@ from chainstrata.model import Catalog
 from chainstrata.node.columnar import ColumnarAccess
 from chainstrata.node.spool import judge_spool
 from chainstrata.packs import load_catalog
+from chainstrata.query import Pulse, Reader, Tails
 from chainstrata.rollups import Rollups
 
 # Arrow and Alembic are large imports that most commands do without; they are had when they are used.
@@ -46,6 +47,12 @@ class Platform:
         self.audit = Audit(database, config.home)
         """Who wrote what over HTTP."""
         self.keys = Keys(database, self.audit)
+        self.reader = Reader(database, catalog)
+        """Rows of any dataset: `platform.reader.rows("prices.minute", Wanted(limit=10))`."""
+        self.pulse = Pulse(database, catalog)
+        """How fresh answers are."""
+        self.tails = Tails(database, catalog, self.pulse)
+        """Rows as they come."""
         self.findings: tuple[monitor.Finding, ...] = ()
         """What longer looks in the background found last; a status includes it."""
         self.versions: tuple[monitor.SchemaVersion, ...] = ()
@@ -66,7 +73,9 @@ class Platform:
         """
         if self.catalog.is_columnar(dataset):
             return await self.columnar_ingest.ingest(dataset, source, **options)
-        return await self.gate.ingest(dataset, source, **options)
+        answer = await self.gate.ingest(dataset, source, **options)
+        self.pulse.wrote(answer.lsn)
+        return answer
 
     @property
     def gate(self) -> "Gate":

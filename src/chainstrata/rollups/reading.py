@@ -1,11 +1,12 @@
 """Queries that read roll-ups: as they are kept, with everything not yet folded, or as their rows say they should be."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from psycopg import sql
 
-from chainstrata.model.marking import floor_sql, identifier
+from chainstrata.model.marking import floor_sql, identifier, type_sql
 from chainstrata.model.rollup import Fold
 from chainstrata.rollups.fold import COMMA, bucket_end, column, fold, fold_pairs, layout, merge, names, same, scan
 from chainstrata.rollups.model import Level, Source
@@ -24,7 +25,22 @@ def _numbered(name: str, depth: int) -> sql.Identifier:
     return sql.Identifier(f"{name}_{depth}")
 
 
-def _selected(level: Level, relation: sql.Composable, where: sql.Composable) -> sql.Composed:
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which of the buckets are wanted: those of `keys` alone, those after the one that `after` says, at most `most`.
+
+    The values travel as the parameters `only_<key>`, `after_0` and on, and `most`.
+    """
+
+    keys: Sequence[str] = ()
+    after: bool = False
+    most: bool = False
+
+
+ALL = Slice()
+
+
+def _selected(level: Level, relation: sql.Composable, wanted: Slice) -> sql.Composed:
     """Select what a reader sees: key, bucket, whether it is open, components, and the generated columns made again."""
     kept = layout(level)
     made = [
@@ -33,23 +49,34 @@ def _selected(level: Level, relation: sql.Composable, where: sql.Composable) -> 
         if c.computed is not None
     ]
     is_open = sql.SQL("{} > now() AS is_open").format(bucket_end(level, column(level.rollup.bucket)))
-    return sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {}").format(
-        COMMA.join([*map(column, kept), *made, is_open]), relation, where, names([*level.rollup.by, level.rollup.bucket])
+    return sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {}{}").format(
+        COMMA.join([*map(column, kept), *made, is_open]),
+        relation,
+        _condition(level, wanted),
+        names([*level.rollup.by, level.rollup.bucket]),
+        sql.SQL(" LIMIT {}").format(sql.Placeholder("most")) if wanted.most else sql.SQL(""),
     )
 
 
-def _key_condition(level: Level, keys: Sequence[str]) -> sql.Composed:
-    conditions = [sql.SQL("{} = ANY ({})").format(column(key), sql.Placeholder(f"only_{key}")) for key in keys]
-    within = sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), LO, HI)
-    return sql.SQL(" AND ").join([within, *conditions])
+def _condition(level: Level, wanted: Slice) -> sql.Composed:
+    def kind(name: str) -> sql.Composable:
+        return type_sql(level.table.c[name].type)
+
+    conditions = [sql.SQL("{} = ANY ({}::{}[])").format(column(key), sql.Placeholder(f"only_{key}"), kind(key)) for key in wanted.keys]
+    conditions.insert(0, sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), LO, HI))
+    if wanted.after:
+        key = [*level.rollup.by, level.rollup.bucket]
+        given = COMMA.join(sql.SQL("{}::{}").format(sql.Placeholder(f"after_{place}"), kind(name)) for place, name in enumerate(key))
+        conditions.append(sql.SQL("({}) > ({})").format(names(key), given))
+    return sql.SQL(" AND ").join(conditions)
 
 
-def materialised(level: Level, keys: Sequence[str] = ()) -> sql.Composed:
-    """Return the query for the buckets from `lo` to `hi` as they are kept; `keys` are key columns limited to given values."""
-    return _selected(level, identifier(level.table), _key_condition(level, keys))
+def materialised(level: Level, wanted: Slice = ALL) -> sql.Composed:
+    """Return the query for the buckets from `lo` to `hi` as they are kept."""
+    return _selected(level, identifier(level.table), wanted)
 
 
-def live(path: Path, keys: Sequence[str] = ()) -> sql.Composed:
+def live(path: Path, wanted: Slice = ALL) -> sql.Composed:
     """Return the query, in one snapshot, for the buckets from `lo` to `hi`: kept ones where clean, made from rows where dirty.
 
     `path` leads from the raw rows to the level read. A dirty bucket of a roll-up dirties those folded from it.
@@ -58,7 +85,7 @@ def live(path: Path, keys: Sequence[str] = ()) -> sql.Composed:
     for depth, (source, level) in enumerate(path):
         relations += _live_level(depth, source, level, path[depth - 1][1] if depth else None)
     last, level = len(path) - 1, path[-1][1]
-    query = _selected(level, _numbered("live", last), _key_condition(level, keys))
+    query = _selected(level, _numbered("live", last), wanted)
     return sql.SQL("WITH {} {}").format(COMMA.join(relations), query)
 
 

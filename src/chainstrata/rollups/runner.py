@@ -11,7 +11,7 @@ merged into. A bucket across it is folded from the rows that are left and from w
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol, cast
 
 from psycopg import IsolationLevel, sql
 from psycopg.rows import tuple_row
@@ -40,12 +40,18 @@ class EnsurePartitions(Protocol):
     async def __call__(self, rollup: str, lo: datetime, hi: datetime) -> object: ...
 
 
+Wrap = Callable[[sql.Composable], sql.Composable]
+"""Makes another query of a query. Equal ones make equal queries."""
+_READINGS_KEPT = 500
+
+
 class Rollups:
     """The roll-ups of a catalog in one database."""
 
     def __init__(self, database: Database, catalog: Catalog, ensure: EnsurePartitions | None = None) -> None:
         self._database = database
         self._ensure = ensure
+        self._readings: dict[tuple[object, ...], LiteralString] = {}
         self.sources = {source.name: source for source in find_sources(catalog)}
         self.levels = {level.name: (source, level) for source in self.sources.values() for level in source.children}
 
@@ -180,33 +186,54 @@ class Rollups:
         return [*before, (source, level)]
 
     async def read(
-        self, name: str, lo: datetime, hi: datetime, *, live: bool = True, keys: Mapping[str, Sequence[Any]] | None = None
+        self,
+        name: str,
+        lo: datetime,
+        hi: datetime,
+        *,
+        live: bool = True,
+        keys: Mapping[str, Sequence[Any]] | None = None,
+        after: Sequence[Any] = (),
+        limit: int | None = None,
+        wrap: Wrap | None = None,
     ) -> list[Any]:
         """Return the buckets from `lo` to `hi`, both moved to the edges of buckets, in key order.
 
         `live` adds, at the same snapshot, everything that is not folded yet; else they come as they are kept. `is_open`
-        says that a bucket has not ended. `keys` limits key columns to values.
+        says that a bucket has not ended. `keys` limits key columns to values, given as such or as text. `limit` is how many at
+        most, from the one after `after` on, which is a key and a bucket. `wrap` makes another query of the buckets' own.
         """
         path = self.path(name)
         level = path[-1][1]
+        wanted, params = _slice(level, keys or {}, after, limit)
         every = level.rollup.every
-        only = keys or {}
-        for key in only:
-            if key not in level.rollup.by:
-                raise UnknownName(f"key of {name}", key, list(level.rollup.by))
         edge = every.floor(hi)
-        params: dict[str, Any] = {"lo": every.floor(lo), "hi": edge if edge == hi else every.shift(edge)}
-        params |= {f"only_{key}": list(values) for key, values in only.items()}
+        params |= {"lo": every.floor(lo), "hi": edge if edge == hi else every.shift(edge)}
+        statement = self._reading(path, wanted, wrap, live=live)
         if not live:
-            return await self._database.fetch_all(reading.materialised(level, list(only)), params)
+            return await self._database.fetch_all(statement, params)
 
         async def work(connection: Connection) -> list[Any]:
             for depth, (source, _) in enumerate(path):
                 found = (await self._gone(connection, source)).get(source.name)
                 params[f"gone_{depth}"] = found.isoformat() if found else ALWAYS
-            return await connection.fetch_all(reading.live(path, list(only)), params)
+            return await connection.fetch_all(statement, params)
 
         return await self._database.run(work, isolation=_SNAPSHOT, read_only=True)
+
+    def _reading(self, path: reading.Path, wanted: reading.Slice, wrap: Wrap | None, *, live: bool) -> LiteralString:
+        """Return the query that reads a roll-up, put together the first time."""
+        level = path[-1][1]
+        known = (level.name, live, wanted, wrap)
+        text = self._readings.get(known)
+        if text is None:
+            query: sql.Composable = reading.live(path, wanted) if live else reading.materialised(level, wanted)
+            # Names are quoted, values are parameters: it is as good as one written down.
+            text = cast(LiteralString, (wrap(query) if wrap else query).as_string(None))  # type: ignore[redundant-cast]  # mypy takes them for one
+            if len(self._readings) >= _READINGS_KEPT:
+                self._readings.pop(next(iter(self._readings)))
+            self._readings[known] = text
+        return text
 
     async def status(self, names: Iterable[str] = ()) -> list[Status]:
         """Return how far roll-ups are."""
@@ -399,6 +426,23 @@ class Rollups:
                     rows, sql.Identifier(source.time), sql.Literal(cut.isoformat())
                 )
                 await self._merge_late(connection, lower, sql.SQL("({})").format(fold(source, level, older)))
+
+
+def _slice(
+    level: Level, keys: Mapping[str, Sequence[Any]], after: Sequence[Any], limit: int | None
+) -> tuple[reading.Slice, dict[str, Any]]:
+    """Return which buckets are wanted, and the values of its parameters."""
+    by = level.rollup.by
+    for key in keys:
+        if key not in by:
+            raise UnknownName(f"key of {level.name}", key, list(by))
+    if after and len(after) != len(by) + 1:
+        raise UsageError(f"a bucket of {level.name} is told by {', '.join([*by, level.rollup.bucket])}")
+    params: dict[str, Any] = {f"only_{key}": list(values) for key, values in keys.items()}
+    params |= {f"after_{place}": value for place, value in enumerate(after)}
+    if limit is not None:
+        params["most"] = limit
+    return reading.Slice(tuple(keys), bool(after), limit is not None), params
 
 
 def _pairs(level: Level, pairs: Pairs) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+"""Query: rows of any dataset read by its declaration alone, a page at a time or as a stream, with how fresh they are.
+
+JSON is made by the server, a page in one value, so that a row costs this process nothing. Every number arrives exactly: what a
+double could not hold is text.
+"""
+
+from chainstrata.query.errors import AsOfNotKept, CursorInvalid, FilterUnknown, NoEntity, NotSeries
+from chainstrata.query.freshness import Freshness, Pulse
+from chainstrata.query.model import Order, Page, Wanted
+from chainstrata.query.planner import chosen_columns, json_kind, keeps_history, looked_up_by, read_cursor, write_cursor
+from chainstrata.query.runner import Reader, make_page
+from chainstrata.query.statements import BucketPage
+from chainstrata.query.tail import Event, Tails, TooManyWatchers
+
+__all__ = [
+    "AsOfNotKept",
+    "BucketPage",
+    "CursorInvalid",
+    "Event",
+    "FilterUnknown",
+    "Freshness",
+    "NoEntity",
+    "NotSeries",
+    "Order",
+    "Page",
+    "Pulse",
+    "Reader",
+    "Tails",
+    "TooManyWatchers",
+    "Wanted",
+    "chosen_columns",
+    "json_kind",
+    "keeps_history",
+    "looked_up_by",
+    "make_page",
+    "read_cursor",
+    "write_cursor",
+]

@@ -1,0 +1,59 @@
+"""What cannot be read as it was asked."""
+
+from collections.abc import Iterable
+
+from chainstrata.errors import UsageError
+
+
+class CursorInvalid(UsageError):
+    """A cursor that did not come from a page of this very question."""
+
+    code = "cursor_invalid"
+    http_status = 422
+
+    def __init__(self) -> None:
+        super().__init__("the cursor is not one of this question", hint="Take `page.next` of the page before, and ask the rest unchanged.")
+
+
+class FilterUnknown(UsageError):
+    """A filter on a column that no index leads to."""
+
+    code = "filter_unknown"
+    http_status = 422
+
+    def __init__(self, name: str, column: str, known: Iterable[str]) -> None:
+        listed = ", ".join(sorted(known))
+        super().__init__(f"{name} is not looked up by {column!r}", hint=f"It is by {listed}." if listed else "It is by no column.")
+
+
+class AsOfNotKept(UsageError):
+    """A dataset whose rows change in place: what they were at a time is not kept."""
+
+    code = "as_of_not_kept"
+    http_status = 422
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} keeps its rows as they are now, and not what they were",
+            hint="Ask without as_of, or read a dataset whose key has the time.",
+        )
+
+
+class NoEntity(UsageError):
+    """A dataset that does not say what its rows are about, so that none is the latest of it."""
+
+    code = "no_entity"
+    http_status = 422
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} does not declare what its rows are about", hint=f"Read its rows: /api/v1/datasets/{name}/rows.")
+
+
+class NotSeries(UsageError):
+    """A dataset whose rows have no time in their key, so that none is the next."""
+
+    code = "not_a_series"
+    http_status = 422
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is not a series", hint=f"Read its rows: /api/v1/datasets/{name}/rows.")
