@@ -256,7 +256,11 @@ def test_production_starts_nothing_in_place_of_an_engine(fresh: Path) -> None:
 
 def test_production_runs_on_a_server_by_url(fresh: Path, conninfo: str) -> None:
     with running_node(fresh, "--mode", "production", "--postgres-url", conninfo, "--pool-reserved", "1") as node:
-        engine = node.get("/api/v1/status")[1]["engines"][0]
+        # In production nobody reads without a key, from this machine as little as from elsewhere.
+        assert node.get("/api/v1/status")[0] == 401
+        flags = ["--role", "read", "--json", "--postgres-url", conninfo, "--pool-reserved", "1"]
+        made = run_command(fresh, "create", "watch", *flags, command=[*COMMAND, "keys"])
+        engine = node.get("/api/v1/status", key=json.loads(made.stdout)["secret"])[1]["engines"][0]
         assert (engine["kind"], engine["state"]) == ("url", "running")
         assert not (fresh / "postgres").exists()
 

@@ -174,4 +174,6 @@ class Replayer:
             return False
         if found == "in progress":
             raise _Stays(f"transaction {transaction} is still under way")
+        if found is None:
+            raise _Stays(f"the server does not know any more whether transaction {transaction} was committed; see if its rows are there")
         return bool(found == "committed")
