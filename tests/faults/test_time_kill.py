@@ -178,6 +178,21 @@ async def test_a_server_killed_at_any_statement(make_config: MakeConfig, tmp_pat
     await sweep_server(make_config, tmp_path, what, stride=1)
 
 
+async def kill_server(server: EmbeddedPostgres, what: str, conninfo: str, archive: Path, at: int) -> None:
+    """Do the work and kill the server at a statement; return once it runs again."""
+
+    async def kill() -> None:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+
+    async with LethalProxy(conninfo, at, kill, answered=True) as proxy:
+        with contextlib.suppress(ChainStrataError):
+            await work(what, proxy.conninfo, archive)
+    assert proxy.struck
+    while server.restarts == 0 or server.state is not ServerState.RUNNING:
+        await happened(asyncio.Event(), 0.01)
+
+
 async def sweep_server(make_config: MakeConfig, path: Path, what: str, stride: int) -> None:
     """As `sweep`; the server dies at the statement, and whatever it was about has to be tried again."""
     config = make_config()
@@ -196,16 +211,7 @@ async def sweep_server(make_config: MakeConfig, path: Path, what: str, stride: i
             archive = path / f"at-{at}"
             own = await copy_of(server.conninfo, name)
 
-            async def kill(server: EmbeddedPostgres = server) -> None:
-                assert server.pid is not None
-                os.kill(server.pid, signal.SIGKILL)
-
-            async with LethalProxy(own, at, kill, answered=True) as proxy:
-                with contextlib.suppress(ChainStrataError):
-                    await work(what, proxy.conninfo, archive)
-            assert proxy.struck
-            while server.restarts == 0 or server.state is not ServerState.RUNNING:
-                await happened(asyncio.Event(), 0.01)
+            await kill_server(server, what, own, archive, at)
             assert before <= await everything(own, archive) <= after, f"killed at statement {at}"
             await work(what, own, archive)
             assert await everything(own, archive) == after, f"killed at statement {at}"
