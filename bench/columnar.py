@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import sql
 
@@ -72,7 +72,7 @@ PRICE = {
     "created_at": "{ts}",
     "updated_at": "{ts}",
 }
-QUESTIONS: Mapping[str, tuple[str, str]] = {
+QUESTIONS: Mapping[str, tuple[LiteralString, str]] = {
     "by day": (
         "SELECT date_trunc('day', ts, 'UTC') AS day, avg(effectiveness), sum(missed_attestations) FROM {table} GROUP BY day ORDER BY day",
         "SELECT toStartOfDay(ts) AS day, avg(effectiveness), sum(missed_attestations) FROM {table} GROUP BY day ORDER BY day",
@@ -134,7 +134,8 @@ class Postgres:
 
     async def ask(self, question: str) -> list[Any]:
         async with self._database.connection() as connection:
-            return list(await connection.fetch_all(QUESTIONS[question][0].format(table="bench.snapshot")))
+            asked = sql.SQL(QUESTIONS[question][0]).format(table=sql.Identifier("bench", "snapshot"))
+            return list(await connection.fetch_all(asked))
 
 
 class Mirror:

@@ -47,7 +47,7 @@ async def prepare(quick: bool) -> AsyncIterator[Prepared]:
         await tables.create()
         with tempfile.TemporaryDirectory(prefix="chainstrata-bench-") as directory:
             gate = Gate(Ingest(database, tables.catalog), database, tables.catalog, Spool(Path(directory), 1024**3))
-            given = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+            given: list[dict[str, Any]] = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
             cases = {
                 "one_transaction_each": _timed(tables, "single", len(rows), lambda: _each(database, rows)),
                 "ours_coalesced": _timed(tables, "ours", len(rows), lambda: _ours(gate, given)),
