@@ -33,7 +33,8 @@ format: .venv ## let ruff mend what it can
 bench: .venv ## run a benchmark (NAME=overhead ARGS=--quick; ARGS=--list names them)
 	@$(RUN) bench $(if $(filter --list,$(ARGS)),,$(NAME)) $(ARGS)
 
-docs: .venv ## write the generated pages of docs/reference
+docs: .venv ## write what follows from declarations: packs' rows.py, the pages of docs/reference
+	@$(RUN) tools.rows
 	@$(RUN) tools.docs
 
 lock: ## resolve the locks anew (ARGS=--upgrade for newer versions)

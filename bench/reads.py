@@ -101,6 +101,6 @@ BENCHMARK = Benchmark(
     better="higher",
     reference="psycopg_rows",
     prepare=prepare,
-    rounds=7,
+    rounds=5,
     quick_rounds=1,
 )

@@ -10,6 +10,7 @@ from chainstrata.model.marking import INTERNAL
 from chainstrata.packs import load_catalog
 from tools.docs import DOCS, build_pages, find_orphans, find_stale
 from tools.docs.conformance import Conformance, read_conformance
+from tools.rows import build_rows
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,11 @@ def built() -> dict[str, str]:
 def test_no_generated_page_is_stale(built: dict[str, str]) -> None:
     assert find_stale(built) == [], "run `make docs`"
     assert find_orphans(built) == [], "run `make docs`"
+
+
+def test_rows_of_packs_are_what_is_declared() -> None:
+    stale = [str(path) for path, text in build_rows().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    assert stale == [], "run `make docs`"
 
 
 def test_every_requirement_in_scope_has_a_test() -> None:

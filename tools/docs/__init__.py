@@ -4,14 +4,15 @@ A generator returns pages. It must give the same text every time, without an eng
 that looks for stale pages runs them all. To add one, write a module here with a function `pages` and name it in GENERATORS.
 """
 
-from tools.docs import api, commands, conformance, errors, packs, settings
+from tools.docs import api, commands, conformance, errors, packs, questions, settings
 from tools.docs.page import MARK, Generator
 from tools.tree import ROOT
 
 __all__ = ["DOCS", "GENERATORS", "build_pages", "find_orphans", "find_stale"]
 
 DOCS = ROOT / "docs"
-GENERATORS: tuple[Generator, ...] = (conformance.pages, packs.pages, settings.pages, commands.pages, errors.pages, api.pages)
+PAGES = (conformance, packs, questions, settings, commands, errors, api)
+GENERATORS: tuple[Generator, ...] = tuple(module.pages for module in PAGES)
 
 
 def build_pages() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chainstrata import monitor, partitions
 from chainstrata.access import Audit, Keys
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from chainstrata.jobs import Jobs
     from chainstrata.migrate import Site
     from chainstrata.migrate.model import Watch
+    from chainstrata.packs.insights.repository import Insights
+    from chainstrata.packs.portfolio.repository import Portfolio
+    from chainstrata.packs.prices.repository import Prices
+    from chainstrata.packs.relay.repository import Relay
+    from chainstrata.packs.repository import Repository
+    from chainstrata.packs.validators.repository import Validators
     from chainstrata.retention import Dependant, Outcome, Retention
     from chainstrata.retention.archives import Archives
 
@@ -120,6 +126,35 @@ class Platform:
         async with steps.locked(self.site):
             done = await steps.up(columnar, self.catalog)
         return f"{len(done)} columnar revisions applied" if done else "all columnar revisions applied"
+
+    def repository(self, pack: str) -> "Repository":
+        """Return what reads and writes a pack's tables: `platform.repository("tides").table("gauges")`."""
+        from chainstrata.packs.repository import repository_class
+
+        found = self.catalog.pack(pack)
+        return repository_class(found)(found, self.database, self.rollups.read)
+
+    # A pack that comes with the product by its name, so that editors and type checkers know its questions.
+
+    @property
+    def insights(self) -> "Insights":
+        return cast("Insights", self.repository("insights"))
+
+    @property
+    def portfolio(self) -> "Portfolio":
+        return cast("Portfolio", self.repository("portfolio"))
+
+    @property
+    def prices(self) -> "Prices":
+        return cast("Prices", self.repository("prices"))
+
+    @property
+    def relay(self) -> "Relay":
+        return cast("Relay", self.repository("relay"))
+
+    @property
+    def validators(self) -> "Validators":
+        return cast("Validators", self.repository("validators"))
 
     @property
     def samples(self) -> "Samples":

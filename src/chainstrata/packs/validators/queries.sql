@@ -102,3 +102,11 @@ FROM validators.alerts
 WHERE resolution_status IN ('open', 'acknowledged')
 GROUP BY severity
 ORDER BY severity DESC;
+
+-- list_effectiveness
+-- What each validator earned over a span of time, of what it could have.
+SELECT * FROM validators.effectiveness_between(%(since)s, %(until)s, %(validators)s::bigint[]);
+
+-- list_missed_streaks
+-- Runs of attestations missed in a row, the longest first.
+SELECT * FROM validators.missed_streaks(%(since)s, %(until)s, %(at_least)s);

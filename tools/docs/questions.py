@@ -1,0 +1,48 @@
+"""A page of the questions that each pack's repository answers: from Python, and over HTTP."""
+
+from collections.abc import Iterable, Iterator
+from inspect import Parameter
+from typing import Any, get_args, get_origin
+
+from chainstrata.packs import load_catalog
+from chainstrata.packs.repository import Question, questions_of, repository_class
+from tools.docs.page import Page, table
+
+INTRODUCTION = """# Queries
+
+What the repositories of the packs answer. Each is a method, as `platform.validators.unresolved_alerts(severity="warning")`.
+[How to read data](../howto/read-data.md) shows them at work, and what every table offers besides.
+"""
+
+
+def pages() -> Iterable[Page]:
+    """Yield the page of all packs that come with the product."""
+    yield Page("reference/queries.md", "\n\n".join([INTRODUCTION.strip(), *_sections()]))
+
+
+def _sections() -> Iterator[str]:
+    for pack in load_catalog().packs:
+        found = questions_of(repository_class(pack))
+        if pack.package.startswith("chainstrata.packs.") and found:
+            yield f"## {pack.name}"
+            yield table(("query", "parameters", "answer", "what it tells"), (_row(one) for one in found))
+
+
+def _row(one: Question) -> tuple[str, str, str, str]:
+    arguments = ", ".join(_argument(argument.name, argument.kind, argument.default) for argument in one.arguments)
+    return f"`{one.name}`", arguments, f"`{_type(one.answer)}`", " ".join(one.doc.split())
+
+
+def _argument(name: str, kind: Any, default: Any) -> str:
+    if default is Parameter.empty:
+        return f"`{name}: {_type(kind)}`"
+    return f"`{name}: {_type(kind)} = {default.value if hasattr(default, 'value') else default!r}`"
+
+
+def _type(kind: Any) -> str:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is not None and origin.__name__ in {"list", "Sequence"}:
+        return f"{origin.__name__.lower().replace('sequence', 'list')}[{_type(parts[0])}]"
+    if parts:
+        return " or ".join(_type(part) for part in parts if part is not type(None)) + (" or None" if type(None) in parts else "")
+    return str(getattr(kind, "__name__", kind))
