@@ -51,8 +51,8 @@ HISTORY: LiteralString = """
         wallet_address, transaction_type, asset_id, protocol_id, amount, decimals, price_usd)
     SELECT 'ethereum', '0x' || lpad(to_hex(n / 2), 64, '0'), n %% 2,
         %(since)s::timestamptz + (%(until)s::timestamptz - %(since)s::timestamptz) * (n::float8 / %(all)s), n / 10,
-        '0x' || lpad(to_hex(n / 10), 64, '0'), lpad(to_hex(n * 7919 %% %(users)s), 32, '0')::uuid,
-        '0x' || lpad(to_hex(n * 7919 %% %(users)s), 40, '0'), 'transfer_in', 'ethereum:0x' || lpad(to_hex(n %% %(assets)s), 40, '0'),
+        '0x' || lpad(to_hex(n / 10), 64, '0'), lpad(to_hex(n::bigint * 7919 %% %(users)s), 32, '0')::uuid,
+        '0x' || lpad(to_hex(n::bigint * 7919 %% %(users)s), 40, '0'), 'transfer_in', 'ethereum:0x' || lpad(to_hex(n %% %(assets)s), 40, '0'),
         CASE WHEN n %% 10 = 0 THEN 'aave-v3' END, n, 18, 1.25
     FROM generate_series(%(first)s, %(last)s) AS n
 """
