@@ -54,7 +54,11 @@ HISTORY: LiteralString = """
         '0x' || lpad(to_hex(n / 10), 64, '0'), lpad(to_hex(n::bigint * 7919 %% %(users)s), 32, '0')::uuid,
         '0x' || lpad(to_hex(n::bigint * 7919 %% %(users)s), 40, '0'), 'transfer_in', 'ethereum:0x' || lpad(to_hex(n %% %(assets)s), 40, '0'),
         CASE WHEN n %% 10 = 0 THEN 'aave-v3' END, n, 18, 1.25
-    FROM generate_series(%(first)s, %(last)s) AS n
+    FROM generate_series(0, %(all)s - 1) AS n
+"""
+KEYS: LiteralString = """
+    INSERT INTO portfolio.transaction_keys (chain, tx_hash, log_index, block_timestamp)
+    SELECT chain, tx_hash, log_index, block_timestamp FROM portfolio.transaction_history ORDER BY chain, tx_hash, log_index
 """
 
 
@@ -63,10 +67,11 @@ async def fill(database: Database, catalog: Catalog) -> None:
     given: dict[str, Any] = {"users": USERS, "assets": ASSETS, "since": START, "until": END, "all": MOVEMENTS}
     for statement in FILL:
         await database.execute(statement, {name: value for name, value in given.items() if f"%({name})s" in statement})
-    step = 100_000
-    for first in range(0, MOVEMENTS, step):
-        named = {name: given[name] for name in ("users", "assets", "since", "until", "all")}
-        await database.execute(HISTORY, named | {"first": first, "last": first + step - 1})
+    async with database.transaction() as connection:
+        # Every reference is there and every key is new: what the triggers would do is done at once, in a fifth of the time.
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(HISTORY, given)
+        await connection.execute(KEYS)
     await database.execute("VACUUM ANALYZE")
 
 
