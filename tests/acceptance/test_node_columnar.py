@@ -14,6 +14,9 @@ import pytest
 from chainstrata.engines.clickhouse import is_installed
 from tests.fixtures.node import COMMAND, NodeProcess, clean_environment, run_command, running_node
 
+# A node with the columnar engine takes half a minute to come up for the first time.
+pytestmark = pytest.mark.long
+
 WITH_ENGINE = {"CHAINSTRATA_CLICKHOUSE_EMBEDDED": "true", "CHAINSTRATA_CLICKHOUSE_MEMORY_MB": "1000", "CHAINSTRATA_PACKS": "portfolio"}
 ROW = '{"asset_id": "ethereum:native", "source": "test", "ts": "2026-03-01T12:00:00Z", "chain": "ethereum", "price_usd": "1800.5"}\n'
 

@@ -22,6 +22,9 @@ from tests.fixtures.lethal import LethalProxy
 from tests.fixtures.postgres import URL, MakeConfig, NewDatabase
 from tests.fixtures.victim import work
 
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+pytestmark = pytest.mark.long
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 OPTIONS = PoolOptions(min_size=1, max_size=3)
 

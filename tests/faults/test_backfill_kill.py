@@ -14,6 +14,9 @@ from tests.fixtures.backfill_victim import LEASE, BackfillVictim
 from tests.fixtures.demo import create_demo
 from tests.fixtures.lethal import LethalProxy
 
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+pytestmark = pytest.mark.long
+
 OPTIONS = WorkerOptions(at_once=2, lease=LEASE, look_every=0.05)
 
 

@@ -18,6 +18,9 @@ from chainstrata.engines.clickhouse.errors import ColumnarInUse, ColumnarPortTak
 from chainstrata.engines.postgres.server import ServerState
 from tests.fixtures.postgres import MakeConfig
 
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+pytestmark = pytest.mark.long
+
 TABLE = "CREATE TABLE IF NOT EXISTS kept (batch UInt32, row UInt32) ENGINE = MergeTree ORDER BY (batch, row)"
 SUMS = "SELECT batch, count() AS n, uniqExact(row) AS rows FROM kept GROUP BY batch"
 BATCH = 500

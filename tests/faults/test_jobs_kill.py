@@ -12,6 +12,9 @@ from tests.fixtures.demo import create_demo, demo_catalog
 from tests.fixtures.jobs_victim import LEASE, ScheduleVictim, make_jobs
 from tests.fixtures.lethal import LethalProxy
 
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def packs(database: Database) -> Database:

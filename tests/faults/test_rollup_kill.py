@@ -16,6 +16,9 @@ from tests.fixtures.demo import create_demo, demo_catalog
 from tests.fixtures.postgres import URL, MakeConfig, NewDatabase
 from tests.fixtures.victim import NOW, work
 
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+pytestmark = pytest.mark.long
+
 FIRST = datetime(2026, 3, 11, tzinfo=NOW.tzinfo)
 
 

@@ -27,6 +27,9 @@ from tests.fixtures.lethal import LethalProxy
 from tests.fixtures.postgres import URL, MakeConfig, NewDatabase
 from tests.fixtures.victim import NOW, Victim, work
 
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+pytestmark = pytest.mark.long
+
 Rows = set[tuple[str, datetime]]
 FIRST = datetime(2026, 3, 11, tzinfo=NOW.tzinfo)
 OPTIONS = PoolOptions(min_size=1, max_size=4)

@@ -256,6 +256,7 @@ async def test_rows_the_caller_has_are_not_sent_again(client: httpx.AsyncClient,
     assert (await client.get(path, headers={"If-None-Match": tag})).status_code == 200
 
 
+@pytest.mark.long
 async def test_every_dataset_and_rollup_of_every_pack_can_be_read(sampled: Sampled, catalog: Catalog, tmp_path: Path) -> None:
     async with Database(sampled.conninfo) as database:
         platform = make_platform(database, sampled.conninfo, catalog, tmp_path)

@@ -107,6 +107,7 @@ async def test_migrations_that_are_not_applied_are_found(database: Database, cat
     assert find_pack(status, "demo").schema == behind
 
 
+@pytest.mark.long
 async def test_it_stays_quick_with_many_partitions(database: Database, catalog: Catalog) -> None:
     dataset = catalog.dataset("demo.prices")
     await partitions.ensure(database, dataset, NOW - timedelta(days=1000), NOW)
