@@ -112,6 +112,7 @@ async def test_what_was_missed_while_nobody_followed_or_it_was_paused_comes_late
             assert len(await show(columnar, "demo__ticks")) == 1
 
 
+@pytest.mark.long
 async def test_a_nullable_column_flows_through_and_another_stops_its_dataset_alone(database: Database, columnar: Columnar) -> None:
     async with mirrored(database, columnar) as mirrors, following(mirrors):
         await database.execute("INSERT INTO demo.account VALUES ('a', 1)")

@@ -259,7 +259,7 @@ async def test_tables_that_cannot_take_partitions_are_told_apart(database: Datab
     await database.execute("CREATE TABLE demo.prices (coin_id text, ts timestamptz)")
     with pytest.raises(NotPartitioned, match="is a plain table") as caught:
         await partitions.plan(database, catalog, ["demo.prices"])
-    assert "migrate verify" in caught.value.hint
+    assert "partitions adopt" in caught.value.hint
     await database.execute("DROP TABLE demo.prices")
     await database.execute("CREATE TABLE demo.prices (coin_id text, ts bigint) PARTITION BY RANGE (ts)")
     problems = await partitions.verify(database, catalog, ["demo.prices"])
