@@ -5,6 +5,8 @@ SHELL := /bin/sh
 # Relative on purpose: the path to this directory may hold spaces.
 RUN := .venv/bin/python -m
 NAME ?= overhead
+# Compiled once, not at every start.
+unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 
 help: ## show this

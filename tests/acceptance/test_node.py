@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -115,27 +116,22 @@ def test_up_status_stop_and_up_again_with_its_data(fresh: Path) -> None:
             assert connection.execute("SELECT n FROM kept").fetchall() == [(42,)]
 
 
+@pytest.mark.alone
 def test_a_node_started_again_is_up_in_under_3_seconds(place: Path) -> None:
     tries = []
     for _ in range(5):
         with running_node(place) as node:
-            tries.append((float(json.loads(node.lines[-1])["seconds"]), used_seconds(node.process.pid)))
-        if tries[-1][0] < 3:
+            tries.append(float(json.loads(node.lines[-1])["seconds"]))
+        # A machine at its full pace counts in 0.1 s; one that others slow down gets as much longer.
+        limit = 3 * max(1, timeit.timeit("sum(n * n for n in range(2_000_000))", number=1) / 0.1)
+        if tries[-1] < limit:
             return
-    # Too much else runs here for the clock to say anything about the node; what it used itself does.
-    assert os.getloadavg()[0] > (os.cpu_count() or 1), tries
-    assert min(used for _, used in tries) < 2, tries
+    pytest.fail(f"it took {tries} s, at most {limit:.1f} s are good")
 
 
 def run_keys(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run a command of `chainstrata keys`, answering in JSON."""
     return run_command(home, "--json", "keys", *arguments)
-
-
-def used_seconds(pid: int) -> float:
-    """Return the processor time a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "term", "terminal closed"])

@@ -108,5 +108,7 @@ async def test_the_samples_again_change_nothing(packs: Database, ingest: Ingest,
         before = await packs.fetch_value(f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {dataset.table.fullname} AS t")
         again = await ingest.ingest(name, rows)
         after = await packs.fetch_value(f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {dataset.table.fullname} AS t")
-        assert (name, first.accepted, first.quarantined) == (name, rows.num_rows, 0)
+        # The sample has validators that did not change from one slot to the next: those rows are not stored.
+        assert (name, first.accepted + first.unchanged, first.quarantined) == (name, rows.num_rows, 0)
+        assert first.accepted > 0.9 * rows.num_rows
         assert (name, again.accepted, again.updated, after) == (name, 0, 0, before)

@@ -5,6 +5,7 @@ lock of the home is held throughout, so a second node on it is refused; the kern
 """
 
 import asyncio
+import gc
 import logging
 import os
 import platform as machine
@@ -39,7 +40,6 @@ from chainstrata.engines.postgres.home import prepare_home, write_whole
 from chainstrata.engines.postgres.processes import read_process
 from chainstrata.errors import ChainStrataError
 from chainstrata.jobs import Lease, Schedule
-from chainstrata.node.cdc import CaptureService
 from chainstrata.node.columnar import ColumnarAccess, ColumnarService
 from chainstrata.node.http import Application, HttpService, address_of, bind, is_loopback
 from chainstrata.node.logs import logging_to
@@ -127,6 +127,8 @@ class Node:
             platform = await self._open_platform(stack, lock)
             await self._bring_up_to_date(platform)
             address = await self._serve(stack, platform, web)
+            # What is there now stays until the end, and need not be looked through for garbage.
+            gc.freeze()
             seconds = monotonic() - self._began
             LOGGER.info("node %s is up at %s after %.2f s, process %d", __version__, address, seconds, os.getpid())
             self._reporter.ready(address, seconds)
@@ -204,6 +206,8 @@ class Node:
             if self._columnar is not None and not why_missing(self.config):
                 services.append(ColumnarService(platform, self._columnar))
                 if self.config[CDC_ENABLED]:
+                    from chainstrata.node.cdc import CaptureService
+
                     services.append(CaptureService(platform.mirrors))
             if any(pack.backfills for pack in platform.catalog.packs):
                 services.append(platform.backfill_workers())

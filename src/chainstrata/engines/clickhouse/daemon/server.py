@@ -33,7 +33,7 @@ class Engine:
         self.defaults = dict(defaults)
         self.version = version
         self._failures = (failure, RuntimeError)
-        self.running = Running(sessions)
+        self.running = Running(sessions, self._failures)
 
     def admits(self, user: str, password: str) -> bool:
         return user == USER and hmac.compare_digest(password.encode("utf-8", "replace"), self.password.encode())
@@ -69,8 +69,9 @@ class Engine:
 class Running:
     """Statements under way. One whose client has gone is ended, since nobody would hear its answer."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, failures: tuple[type[Exception], ...]) -> None:
         self._sessions = sessions
+        self._failures = failures
         self.count = 0
         self._running: dict[str, socket.socket] = {}
         self._lock = threading.Lock()
@@ -117,7 +118,7 @@ class Running:
         try:
             with self._sessions.borrow(f"cancel {threading.get_ident()}", {}) as slot:
                 slot.connection.query(f"KILL QUERY WHERE query_id IN ({find}) ASYNC", "Null")
-        except Exception as error:  # noqa: BLE001  # the statement then runs until its time is over
+        except (BadRequest, *self._failures) as error:  # the statement then runs until its time is over
             LOGGER.warning("statement %s of a client that went away could not be ended: %s", query_id, error)
 
     def close(self) -> None:
