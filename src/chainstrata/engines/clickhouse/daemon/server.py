@@ -71,7 +71,7 @@ class Running:
 
     def __init__(self, sessions: Sessions, failures: tuple[type[Exception], ...]) -> None:
         self._sessions = sessions
-        self._failures = failures
+        self._failures: tuple[type[Exception], ...] = (BadRequest, *failures)
         self.count = 0
         self._running: dict[str, socket.socket] = {}
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class Running:
         try:
             with self._sessions.borrow(f"cancel {threading.get_ident()}", {}) as slot:
                 slot.connection.query(f"KILL QUERY WHERE query_id IN ({find}) ASYNC", "Null")
-        except (BadRequest, *self._failures) as error:  # the statement then runs until its time is over
+        except self._failures as error:  # the statement then runs until its time is over
             LOGGER.warning("statement %s of a client that went away could not be ended: %s", query_id, error)
 
     def close(self) -> None:
