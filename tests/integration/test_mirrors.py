@@ -1,15 +1,17 @@
 """Mirrors follow their sources: the copy, every kind of change, waits and restarts, what stops one and leaves the others."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import psycopg
 import pytest
 
 from chainstrata.cdc import Mirrors
+from chainstrata.cdc.assemble import HEARTBEAT
 from chainstrata.cdc.errors import DatasetStopped
 from chainstrata.engines.clickhouse import Columnar
 from chainstrata.engines.postgres import Database
-from tests.fixtures.mirrored import following, mirrored, show
+from tests.fixtures.mirrored import QUICK, following, mirrored, show, slots
 
 ENTRY = """
 INSERT INTO demo.entry (account, id, units, nonce, price, fee, ratio, booked_at, day, reference, final, raw, lasted, tags, detail, memo)
@@ -112,7 +114,20 @@ async def test_what_was_missed_while_nobody_followed_or_it_was_paused_comes_late
             assert len(await show(columnar, "demo__ticks")) == 1
 
 
-@pytest.mark.long
+async def test_what_is_written_right_after_a_copy_is_not_forgotten(database: Database, columnar: Columnar) -> None:
+    options = replace(QUICK, batch_delay=0.001, heartbeat=0.001)
+    async with mirrored(database, columnar, options) as mirrors, following(mirrors):
+        for number in range(12):
+            await mirrors.resync(["demo.accounts"])
+            await mirrors.wait(["demo.accounts"])
+            await database.execute("INSERT INTO demo.account VALUES (%s, 1)", (str(number),))
+            # What makes the reader tell the server how far it is, before it looks at what became of the copy.
+            for _ in range(20):
+                await database.execute(slots.QUERIES.write_heartbeat, {"prefix": HEARTBEAT})
+            await mirrors.wait(["demo.accounts"])
+            assert len(await show(columnar, "demo__accounts")) == number + 1
+
+
 async def test_a_nullable_column_flows_through_and_another_stops_its_dataset_alone(database: Database, columnar: Columnar) -> None:
     async with mirrored(database, columnar) as mirrors, following(mirrors):
         await database.execute("INSERT INTO demo.account VALUES ('a', 1)")

@@ -58,6 +58,11 @@ class Followed:
     def name(self) -> str:
         return self.dataset.full_name
 
+    @property
+    def needs_log(self) -> bool:
+        """Whether the log from `lsn` on must be kept: a copy sets it, and is taken notice of only at the next look."""
+        return self.state in HOLDING or (self.state is State.WAITING and self.lsn > 0)
+
 
 class Capture:
     """Change capture of one catalog in one database into one sink."""
@@ -230,7 +235,7 @@ class Capture:
             for followed in streaming:
                 followed.lsn = lsn
         if not self._undecided:
-            stream.confirm(min([lsn, *(one.lsn for one in self._followed.values() if one.state in HOLDING)]))
+            stream.confirm(min([lsn, *(one.lsn for one in self._followed.values() if one.needs_log)]))
 
     def _position(self, name: str, lsn: int) -> Position:
         return Position(name, lsn, self._server.system, self._server.timeline)

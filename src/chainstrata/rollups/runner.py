@@ -63,13 +63,23 @@ class Rollups:
         Without `wait`, a source somebody else is refreshing is left to them.
         """
         done = Refreshed()
-        for source in self._chosen(names):
-            while True:
+        chosen = self._chosen(names)
+        marked = await self._find_marked(chosen)
+        for source in chosen:
+            while source.name in marked:
                 step = await self._refresh_source(source, wait=wait)
                 done += step
+                # Also where somebody else took the marks meanwhile, and left some here.
+                marked |= {level.name for level in source.children}
                 if step.marks < MARKS_AT_ONCE:
                     break
         return done
+
+    async def _find_marked(self, sources: Sequence[Source]) -> set[str]:
+        """Return the names of the sources with marks: one question, since most turns find nothing to do."""
+        if not sources:
+            return set()
+        return {row.source for row in await self._database.fetch_all(statements.marked(sources))}
 
     async def _refresh_source(self, source: Source, *, wait: bool) -> Refreshed:
         pending = await self._database.fetch_one(statements.pending(source))

@@ -44,6 +44,15 @@ def pending(source: Source) -> sql.Composed:
     ).format(identifier(source.dirty))
 
 
+def marked(sources: Sequence[Source]) -> sql.Composable:
+    """Return the query for the names of those sources that have marks."""
+    each = (
+        sql.SQL("SELECT {} AS source WHERE EXISTS (SELECT FROM {})").format(sql.Literal(source.name), identifier(source.dirty))
+        for source in sources
+    )
+    return sql.SQL(" UNION ALL ").join(each)
+
+
 def overlapping(source: Source) -> sql.Composed:
     """Return the query for how many marks lie before `hi`, and since when."""
     return sql.SQL("SELECT count(*) AS marks, min(marked_at) AS oldest FROM {} WHERE lo < {}").format(identifier(source.dirty), HI)

@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,8 @@ _NODE: Final = "node.json"
 _CLUSTER: Final = "postgres.json"
 _PASSWORD: Final = "postgres_password"  # noqa: S105
 _SECRET_BYTES: Final = 32
+_INHERITED: Final = 3.0
+_LOOK: Final = 0.01
 
 
 def prepare_home(home: Path) -> None:
@@ -85,6 +88,14 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class HomeLock:
     """Held by the one process that runs a home. The kernel frees it when the process ends, however it ends."""
 
@@ -102,13 +113,16 @@ class HomeLock:
             raise HomeUnusable(
                 f"{self.home} cannot be locked: {error.strerror}", hint="Run as the user that started the node first."
             ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + _INHERITED
+        while not _try_lock(handle):
             text = os.pread(handle, 32, 0).decode(errors="replace").strip()
-            os.close(handle)
             pid = int(text) if text.isdigit() else None
-            raise HomeInUse(self.home, pid=pid, command=describe(pid) if pid else "") from None
+            holder = read_process(pid) if pid else None
+            # A process killed while it began another leaves that one with the lock, until it has become its program.
+            if (holder is not None and holder.alive) or time.monotonic() > deadline:
+                os.close(handle)
+                raise HomeInUse(self.home, pid=pid, command=describe(pid) if pid else "")
+            time.sleep(_LOOK)  # noqa: TID251  # the kernel tells nobody when a lock is free
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         self._handle = handle
