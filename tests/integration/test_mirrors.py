@@ -8,7 +8,7 @@ import pytest
 
 from chainstrata.cdc import Mirrors
 from chainstrata.cdc.assemble import HEARTBEAT
-from chainstrata.cdc.errors import DatasetStopped
+from chainstrata.cdc.errors import DatasetStopped, NotApplied
 from chainstrata.engines.clickhouse import Columnar
 from chainstrata.engines.postgres import Database
 from tests.fixtures.mirrored import QUICK, following, mirrored, show, slots
@@ -80,6 +80,25 @@ async def test_values_that_did_not_change_and_were_not_sent_stay(database: Datab
             assert [(row["id"], row["units"], len(row["memo"])) for row in rows] == [(1, 3, 12800), (4, 3, 12800), (5, 3, 12800)]
 
 
+async def test_a_row_takes_what_was_not_sent_from_where_it_was_whoever_comes_there(database: Database, columnar: Columnar) -> None:
+    async with mirrored(database, columnar) as mirrors:
+        await database.execute("INSERT INTO demo.account VALUES ('a', 5)")
+        insert = "INSERT INTO demo.entry (account, id, units, memo, raw) VALUES ('a', %(id)s, 1, {}, {})"
+        await database.execute(insert.format(f"'1' || ({LONG})", "NULL"), {"id": 1})
+        await database.execute(insert.format(f"'2' || ({LONG})", f"convert_to('2' || ({LONG}), 'UTF8')"), {"id": 2})
+        await database.execute(insert.format(f"'3' || ({LONG})", "NULL"), {"id": 3})
+        async with following(mirrors):
+            await mirrors.wait()
+            async with database.transaction() as connection:
+                await connection.execute("UPDATE demo.entry SET id = 10 WHERE id = 1")
+                await connection.execute("UPDATE demo.entry SET id = 1 WHERE id = 2")
+                await connection.execute("UPDATE demo.entry SET id = 2 WHERE id = 3")
+            await mirrors.wait()
+            rows = await show(columnar, "demo__entries")
+            assert [(row["id"], row["memo"][0]) for row in rows] == [(1, "2"), (2, "3"), (10, "1")]
+            assert [one for one in await mirrors.reconcile() if not one.agrees] == []
+
+
 @pytest.mark.conforms("S1-145")
 async def test_a_truncate_empties_the_mirror_and_what_follows_in_it_stays(database: Database, columnar: Columnar) -> None:
     async with mirrored(database, columnar) as mirrors:
@@ -149,6 +168,22 @@ async def test_a_nullable_column_flows_through_and_another_stops_its_dataset_alo
         await database.execute("INSERT INTO demo.account VALUES ('d', 1, 'newer')")
         with pytest.raises(DatasetStopped, match="the mirror has the columns limit_units"):
             await mirrors.wait(["demo.accounts"])
+
+
+async def test_rows_from_before_a_column_was_added_come_after_it_is_in_the_mirror(database: Database, columnar: Columnar) -> None:
+    async with mirrored(database, columnar) as mirrors, following(mirrors):
+        await mirrors.wait()
+        await mirrors.pause(["demo.accounts"])
+        await waits(mirrors, "demo.accounts")
+        await database.execute("INSERT INTO demo.account VALUES ('before', 1)")
+        await database.execute("ALTER TABLE demo.account ADD COLUMN note text")
+        await database.execute("INSERT INTO demo.account VALUES ('after', 1, 'noted')")
+        # Whoever looks at the mirror first brings it to the shape the table has now.
+        with pytest.raises(NotApplied):
+            await mirrors.reconcile(["demo.accounts"], within=0.1)
+        await mirrors.resume(["demo.accounts"])
+        await mirrors.wait()
+        assert [(row["name"], row["note"]) for row in await show(columnar, "demo__accounts")] == [("after", "noted"), ("before", None)]
 
 
 @pytest.mark.conforms("S1-148", "S1-152")

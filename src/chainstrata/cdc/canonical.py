@@ -20,7 +20,8 @@ _INTERVAL: Final[LiteralString] = (
     "trim_scale((extract(hour FROM {0}) * 3600 + extract(minute FROM {0}) * 60) + extract(microsecond FROM {0}) / 1000000)::text || 'S'"
 )
 _ELEMENTS: Final[LiteralString] = (
-    "coalesce((SELECT string_agg(octet_length(e::text) || ':' || e::text, '' ORDER BY n) FROM unnest({0}) WITH ORDINALITY AS u (e, n)), '')"
+    "CASE WHEN {0} IS NOT NULL THEN "
+    "coalesce((SELECT string_agg(octet_length(e::text) || ':' || e::text, '' ORDER BY n) FROM unnest({0}) WITH ORDINALITY AS u (e, n)), '') END"
 )
 _SOURCE: Final[dict[str, LiteralString]] = {
     "bool": "{0}::int::text",
@@ -37,6 +38,9 @@ _SOURCE: Final[dict[str, LiteralString]] = {
 
 def source_text(target: Target) -> sql.Composed:
     """Return the text of a column of the source, null where there is none."""
+    if target.kind.name == "array" and plain_type(target.columnar) == "String":
+        # A list that may be absent is kept as JSON.
+        return sql.SQL("array_to_json({0})::text").format(sql.Identifier(target.name))
     return sql.SQL(_SOURCE.get(target.kind.name, "{0}::text")).format(sql.Identifier(target.name))
 
 

@@ -71,6 +71,7 @@ async def plan_chunks(database: Database, dataset: Dataset, *, rows_each: int) -
 
 
 async def save_chunks(database: Database, dataset: Dataset, chunks: Sequence[Chunk]) -> None:
+    """Note the pieces of a copy that begins, in place of any noted before."""
     rows = [
         {
             "dataset": dataset.full_name,
@@ -80,7 +81,9 @@ async def save_chunks(database: Database, dataset: Dataset, chunks: Sequence[Chu
         }
         for chunk in chunks
     ]
-    await database.execute_many(QUERIES.add_chunk, rows)
+    async with database.transaction() as connection:
+        await connection.execute(QUERIES.drop_chunks, {"dataset": dataset.full_name})
+        await connection.execute_many(QUERIES.add_chunk, rows)
 
 
 async def load_chunks(database: Database, dataset: Dataset) -> list[Chunk]:

@@ -8,7 +8,7 @@ makes the same rows come again, with the same versions.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 from chainstrata.cdc.errors import DatasetStopped
 from chainstrata.cdc.model import TRUNCATE, Changes, Relation, RelationColumn
 from chainstrata.cdc.shape import Missing, Shaped, Target, shape, shape_copied
-from chainstrata.cdc.sink import Position, Rejected, Source, Taken
+from chainstrata.cdc.sink import Position, Rejected, Source, SourceColumn, Taken
 from chainstrata.cdc.tuples import Array, Field
 from chainstrata.cdc.values import Kind, UnknownType, resolve
 from chainstrata.engines.clickhouse import Columnar, quote_name, quote_names
@@ -26,6 +26,7 @@ from chainstrata.engines.clickhouse.arrow import plain_type
 from chainstrata.engines.clickhouse.errors import ColumnarBadValue
 from chainstrata.model import Dataset
 from chainstrata.model.columnar import DELETED, VERSION, ColumnarColumn, ColumnarTable, create, mirror_table
+from chainstrata.model.columnar.types import UNBOUNDED
 
 POSITIONS: Final = ColumnarTable(
     "strata__cdc_position",
@@ -53,7 +54,12 @@ _COLUMNAR: Final[Mapping[str, str]] = {
     "timestamptz": "DateTime64(6, 'UTC')",
     "enum": "LowCardinality(String)",
 }
+_WHOLE: Final[Mapping[str, str]] = {"uint64": "UInt64", "uint256": "UInt256"}
+_MOST_DIGITS: Final = 76
 _BASE: Final = "_base_"
+_LACKS: Final = "_lacks_"
+# A change may touch any number of months, which the engine would take for a mistake.
+_ANY_PARTITIONS: Final = {"max_partitions_per_insert_block": 0}
 _TEXTS: Final = frozenset({"text", "varchar", "bpchar", "name", "json", "jsonb", "bytea", "enum", "interval", "array", "numeric"})
 
 
@@ -114,11 +120,23 @@ class MirrorSink:
     async def prepare(self, dataset: Dataset, relation: Relation, source: Source) -> None:
         ready = self._ready.get(dataset.full_name)
         if ready is None or ready.relation != relation:
-            targets = await self._fit(dataset, relation.columns, source)
+            before = {column.name for column in ready.relation.columns} if ready else set()
+            targets = await self._fit(dataset, relation.columns, source, before=before)
             self._ready[dataset.full_name] = _Ready(relation, tuple(targets))
 
-    async def _fit(self, dataset: Dataset, columns: Sequence[RelationColumn], source: Source, *, fresh: bool = False) -> list[Target]:
-        """Bring the mirror to the shape of the rows, as far as that is safe, and return what its columns take."""
+    async def _fit(
+        self,
+        dataset: Dataset,
+        columns: Sequence[RelationColumn],
+        source: Source,
+        *,
+        fresh: bool = False,
+        before: Collection[str] = (),
+    ) -> list[Target]:
+        """Bring the mirror to the shape of the rows, as far as that is safe, and return what its columns take.
+
+        `before` has the columns of the rows that came until now.
+        """
         await self.create(dataset)
         name = mirror_table(dataset).table.name
         has = await self._columns(name)
@@ -129,7 +147,10 @@ class MirrorSink:
             has = await self._columns(name)
             await self._show(dataset, has)
         places = {column.name: place for place, column in enumerate(columns)}
-        gone = [column for column in has if column not in places and column not in (VERSION, DELETED)]
+        absent = [column for column in has if column not in places and column not in (VERSION, DELETED)]
+        # Rows from before a column was added come after it is in the mirror, where the log is read again: they have nothing in it.
+        later = {one.name for one in source.columns if _comes_empty(one)} - set(before)
+        gone = [column for column in absent if column not in later or "Nullable(" not in has[column]]
         if gone:
             problem = f"the mirror has the columns {', '.join(gone)}, and changes no longer bring them"
             raise DatasetStopped(dataset.full_name, problem, hint=HINT.format(dataset.full_name))
@@ -163,15 +184,10 @@ class MirrorSink:
         """Add a column that came up in the table; what is in the mirror already must rightly have no value in it."""
         known = next((one for one in source.columns if one.name == column.name), None)
         full_name = dataset.full_name
-        if not fresh and (known is None or not known.nullable or known.default or known.generated):
+        if not fresh and (known is None or not _comes_empty(known)):
             problem = f"the new column {column.name!r} has values in rows that are mirrored already"
             raise DatasetStopped(full_name, problem, hint=f"Run `chainstrata cdc resync {full_name}`: it copies them anew.")
-        kind = _kind(dataset, column, source)
-        declared = _COLUMNAR.get(kind.name, "String")
-        if kind.name == "numeric" and kind.precision and kind.precision <= 76:
-            declared = f"Decimal({kind.precision}, {kind.scale or 0})"
-        elif kind.name == "numeric":
-            declared = "Decimal(76, 38)"
+        declared = _declared(_kind(dataset, column, source), source.types[column.type_oid].name)
         low = declared.startswith("LowCardinality(")
         nullable = f"LowCardinality(Nullable({declared[15:-1]}))" if low else f"Nullable({declared})"
         await self._columnar.execute(
@@ -223,6 +239,7 @@ class MirrorSink:
             f"INSERT INTO {table} ({keys}, {VERSION}, {DELETED})"
             f" SELECT {keys}, {{lsn:UInt64}} - 1, 1 FROM {table} FINAL WHERE {VERSION} < {{lsn:UInt64}} AND {condition}",
             {"lsn": lsn, **params},
+            settings=_ANY_PARTITIONS,
         )
 
     async def clear(self, dataset: Dataset) -> None:
@@ -249,57 +266,62 @@ class MirrorSink:
 
         Marks the rows it wrote as not to be kept, and returns those whose base the mirror has not.
         """
-        alike: dict[tuple[str, ...], list[int]] = {}
-        for number, names in missing.columns().items():
-            if keep[number]:
-                alike.setdefault(names, []).append(number)
-        rejected: list[Rejected] = []
-        for lacking, places in alike.items():
-            keep[places] = False
-            chosen = pa.array(places)
-            part = shaped.rows.take(chosen).drop_columns(list(lacking))
-            bases = missing.bases.take(chosen)
-            for name in dataset.key:
-                part = part.append_column(_BASE + name, bases[name])
-            rejected += await self._join(dataset, targets, part, lacking)
-        return rejected
+        lacking = {number: names for number, names in missing.columns().items() if keep[number]}
+        if not lacking:
+            return []
+        keep[list(lacking)] = False
+        chosen = pa.array(list(lacking))
+        part = shaped.rows.take(chosen)
+        names = [target.name for target in targets if target.name in missing.rows]
+        for name in names:
+            part = part.append_column(_LACKS + name, pa.array([name in one for one in lacking.values()], pa.bool_()))
+        bases = missing.bases.take(chosen)
+        for name in dataset.key:
+            part = part.append_column(_BASE + name, bases[name])
+        # All at once: one row may be the base of another, as it was before.
+        lost = await self._join(dataset, targets, part, names)
+        detail = f"the mirror has no row to keep {', '.join(names)} of, and the server did not send what did not change"
+        return [_rejected(dataset, row[0], dict(zip(dataset.key, row[1:], strict=True)), "no_base", detail) for row in lost]
 
-    async def _join(self, dataset: Dataset, targets: Sequence[Target], part: Any, names: Sequence[str]) -> list[Rejected]:
-        """Write rows with the named values of the rows that were under their base keys."""
-        mirror = self._table(dataset)
+    async def _join(self, dataset: Dataset, targets: Sequence[Target], part: Any, names: Sequence[str]) -> list[Any]:
+        """Write rows, each with the values it lacks of the row that was under its base key; return those that had none."""
         scratch = f"cdc_scratch_{time.time_ns()}"
         place = f"{quote_name(self._columnar.database)}.{scratch}"
-        shown = [f"{quote_name(one.name)} {one.columnar}" for one in targets if one.name not in names]
+        shown = [f"{quote_name(one.name)} {one.columnar}" for one in targets]
+        shown += [f"{quote_name(_LACKS + name)} Bool" for name in names]
         shown += [f"{quote_name(_BASE + one.name)} {one.columnar}" for one in targets if one.key]
-        keys, bases = quote_names(dataset.key), quote_names([_BASE + name for name in dataset.key])
         await self._columnar.execute(f"CREATE TABLE {place} ({', '.join(shown)}, {VERSION} UInt64, {DELETED} UInt8) ENGINE = Memory")
         try:
             await self._columnar.insert_arrow(scratch, part)
-            there = f"(SELECT {keys} FROM {mirror} FINAL WHERE ({keys}) IN (SELECT {bases} FROM {place}))"
-            # After a crash rows may come whose writing had just been done, and whose base had then been taken away.
-            done = f"(SELECT {keys}, max({VERSION}) AS top FROM {mirror} WHERE ({keys}) IN (SELECT {keys} FROM {place}) GROUP BY {keys})"
+            rows = _based(dataset.key, names, self._table(dataset), place)
             texts = ", ".join(f"toString(s.{quote_name(key)})" for key in dataset.key)
+            # After a crash rows may come whose writing had just been done, and whose base had then been taken away.
             lost = await self._columnar.query_rows(
-                f"SELECT s.{VERSION}, {texts} FROM {place} AS s LEFT JOIN {done} AS d USING ({keys})"
-                f" WHERE ({bases}) NOT IN {there} AND d.top < s.{VERSION}"
+                f"SELECT s.{VERSION}, {texts} FROM {rows} WHERE m._base_version = 0 AND d._own_version < s.{VERSION}"
             )
-            own = [name for name in part.column_names if not name.startswith(_BASE)]
-            values = [f"s.{quote_name(name)}" for name in own] + [f"m.{quote_name(name)}" for name in names]
-            matching = " AND ".join(f"s.{quote_name(_BASE + name)} = m.{quote_name(name)}" for name in dataset.key)
-            base = f"(SELECT {keys}, {quote_names(names)} FROM {mirror} FINAL WHERE ({keys}) IN (SELECT {bases} FROM {place}))"
+            own = [target.name for target in targets]
+            values = [
+                f"if(s.{quote_name(_LACKS + name)}, m.{quote_name(_BASE + name)}, s.{quote_name(name)})"
+                if name in names
+                else f"s.{quote_name(name)}"
+                for name in own
+            ]
+            same = " AND ".join(f"s.{quote_name(name)} = s.{quote_name(_BASE + name)}" for name in dataset.key)
+            # Nor is a row to be made again of one that has come under its base key since.
+            still = f"m._base_version < s.{VERSION} OR d._own_version < s.{VERSION} OR ({same})"
             await self._columnar.execute(
-                f"INSERT INTO {mirror} ({quote_names([*own, *names])})"
-                f" SELECT {', '.join(values)} FROM {place} AS s INNER JOIN {base} AS m ON {matching}"
+                f"INSERT INTO {self._table(dataset)} ({quote_names(own)}, {VERSION}, {DELETED})"
+                f" SELECT {', '.join(values)}, s.{VERSION}, s.{DELETED} FROM {rows} WHERE m._base_version > 0 AND ({still})",
+                settings=_ANY_PARTITIONS,
             )
         finally:
             await self._columnar.execute(f"DROP TABLE IF EXISTS {place}")
-        detail = f"the mirror has no row to keep {', '.join(names)} of, and the server did not send what did not change"
-        return [_rejected(dataset, row[0], dict(zip(dataset.key, row[1:], strict=True)), "no_base", detail) for row in lost]
+        return lost
 
     async def _insert(self, dataset: Dataset, table: Any) -> list[Rejected]:
         """Write rows; where the engine refuses a value, find the rows it refuses and write the others."""
         try:
-            await self._columnar.insert_arrow(mirror_table(dataset).table.name, table)
+            await self._columnar.insert_arrow(mirror_table(dataset).table.name, table, settings=_ANY_PARTITIONS)
         except ColumnarBadValue as error:
             if table.num_rows == 1:
                 return [_rejected(dataset, int(table[VERSION][0].as_py()), _texts(table, 0), error.code, error.message)]
@@ -315,7 +337,19 @@ class MirrorSink:
             f"INSERT INTO {self._table(dataset)} ({keys}, {VERSION}, {DELETED})"
             f" SELECT {keys}, greatest({VERSION}, {{lsn:UInt64}} - 1), 1 FROM {self._table(dataset)} FINAL WHERE {VERSION} <= {{lsn:UInt64}}",
             {"lsn": lsn},
+            settings=_ANY_PARTITIONS,
         )
+
+
+def _based(keys: Sequence[str], names: Sequence[str], mirror: str, place: str) -> str:
+    """Return rows `s` beside the row `m` under each one's base key, and the version `d` has of its own key; 0 where there is none."""
+    own, base = quote_names(keys), quote_names([_BASE + name for name in keys])
+    kept = ", ".join(f"{quote_name(name)} AS {quote_name(_BASE + name)}" for name in dict.fromkeys([*keys, *names]))
+    bases = f"SELECT {kept}, {VERSION} AS _base_version FROM {mirror} FINAL WHERE ({own}) IN (SELECT {base} FROM {place})"
+    done = f"SELECT {own}, max({VERSION}) AS _own_version FROM {mirror} WHERE ({own}) IN (SELECT {own} FROM {place}) GROUP BY {own}"
+    to_base = " AND ".join(f"s.{quote_name(_BASE + name)} = m.{quote_name(_BASE + name)}" for name in keys)
+    to_own = " AND ".join(f"s.{quote_name(name)} = d.{quote_name(name)}" for name in keys)
+    return f"{place} AS s LEFT JOIN ({bases}) AS m ON {to_base} LEFT JOIN ({done}) AS d ON {to_own}"
 
 
 def _parts(changes: Changes) -> Iterable[tuple[Changes, int]]:
@@ -332,6 +366,11 @@ def _parts(changes: Changes) -> Iterable[tuple[Changes, int]]:
         yield (changes if not begin else replace(changes, messages=changes.messages[begin:], commit_lsns=changes.commit_lsns[begin:])), 0
 
 
+def _comes_empty(column: SourceColumn) -> bool:
+    """Return whether a column of this kind has no value in rows that were there when it was added."""
+    return column.nullable and not column.default and not column.generated
+
+
 def _is_wanted(dataset: Dataset, column: str) -> bool:
     mirror = dataset.mirror
     return mirror is not None and (not mirror.columns or column in mirror.columns or column in dataset.key)
@@ -343,6 +382,17 @@ def _kind(dataset: Dataset, column: RelationColumn, source: Source) -> Kind:
     except UnknownType as error:
         hint = "Leave it out by naming the others in the dataset's Mirror(columns=…)."
         raise DatasetStopped(dataset.full_name, f"column {column.name!r} is of {error}, which cannot be mirrored", hint=hint) from error
+
+
+def _declared(kind: Kind, type_name: str) -> str:
+    """Return the columnar type of a column that was added, as its declaration would have it."""
+    if kind.name != "numeric":
+        return _COLUMNAR.get(kind.name, "String")
+    if type_name in _WHOLE:
+        return _WHOLE[type_name]
+    if kind.precision is None:
+        return UNBOUNDED
+    return f"Decimal({kind.precision}, {kind.scale or 0})" if kind.precision <= _MOST_DIGITS else "String"
 
 
 def _target(dataset: Dataset, name: str, column: RelationColumn, place: int, columnar: str, source: Source) -> Target:

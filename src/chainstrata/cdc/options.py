@@ -28,6 +28,7 @@ class Options:
     copy_rows: int = 200_000
     copy_workers: int = 2
     lock_every: float = 5.0
+    look_every: float = 0.5
     spool_directory: str | None = None
 
     @classmethod

@@ -35,10 +35,10 @@ from chainstrata.engines.postgres.waiting import happened
 from chainstrata.model import Catalog, Dataset
 
 LOGGER: Final = logging.getLogger("chainstrata.cdc")
-_LOOK_EVERY: Final = 0.5
 _NOTE_EVERY: Final = 2.0
 _LAGS_KEPT: Final = 10_000
 _EPOCH: Final = POSTGRES_EPOCH.timestamp()
+_BEGINNING: Final = (State.WAITING, State.COPYING)
 
 
 @dataclass(slots=True)
@@ -58,11 +58,6 @@ class Followed:
     def name(self) -> str:
         return self.dataset.full_name
 
-    @property
-    def needs_log(self) -> bool:
-        """Whether the log from `lsn` on must be kept: a copy sets it, and is taken notice of only at the next look."""
-        return self.state in HOLDING or (self.state is State.WAITING and self.lsn > 0)
-
 
 class Capture:
     """Change capture of one catalog in one database into one sink."""
@@ -81,6 +76,8 @@ class Capture:
         self._prepared: dict[str, object] = {}
         self._reopen = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._deciding = asyncio.Lock()
+        """The states here change with those in the database, or the server might be told to forget what is still needed."""
         self._copying: asyncio.Task[None] | None = None
         self._undecided = False
         """A copy is about to find out where it begins: until it knows, the server forgets nothing."""
@@ -216,8 +213,11 @@ class Capture:
 
     async def _stop(self, followed: Followed, error: DatasetStopped) -> None:
         LOGGER.error("%s; it waits, the others go on", error.message)
-        followed.state = State.STOPPED
-        await self.store.set(followed.name, State.STOPPED, among=[State.STREAMING, State.WAITING, State.COPYING], error=error)
+        async with self._deciding:
+            # Whatever somebody asked for meanwhile stands, and is found at the next look.
+            among = _BEGINNING if followed.state in _BEGINNING else [followed.state]
+            followed.state = State.STOPPED
+            await self.store.set(followed.name, State.STOPPED, among=among, error=error)
 
     async def _source(self, dataset: Dataset, oids: set[int]) -> Source:
         if not oids <= self._types.keys():
@@ -235,7 +235,7 @@ class Capture:
             for followed in streaming:
                 followed.lsn = lsn
         if not self._undecided:
-            stream.confirm(min([lsn, *(one.lsn for one in self._followed.values() if one.needs_log)]))
+            stream.confirm(min([lsn, *(one.lsn for one in self._followed.values() if one.state in HOLDING)]))
 
     def _position(self, name: str, lsn: int) -> Position:
         return Position(name, lsn, self._server.system, self._server.timeline)
@@ -252,23 +252,24 @@ class Capture:
                 beat = monotonic()
                 await session.execute(slots.QUERIES.write_heartbeat, {"prefix": HEARTBEAT})
                 await self._guard(session, name)
-            await happened(never, _LOOK_EVERY)
+            await happened(never, self.options.look_every)
 
     async def _look(self, *, opening: bool = False) -> None:
         """Take on what was asked for since the last look. A dataset that goes on does so when the log is opened next."""
         waiting = []
-        for row in await self.store.list_mirrors():
-            followed = self._followed.get(row.dataset)
-            if followed is None:
-                continue
-            state = State(row.state)
-            if state is State.STREAMING and followed.state is not state and not opening:
-                # What it missed is read again; until then it is not to be taken for having it.
-                self._reopen.set()
-                continue
-            followed.state = state
-            if state in (State.WAITING, State.COPYING):
-                waiting.append(followed)
+        async with self._deciding:
+            for row in await self.store.list_mirrors():
+                followed = self._followed.get(row.dataset)
+                if followed is None:
+                    continue
+                state = State(row.state)
+                if state is State.STREAMING and followed.state is not state and not opening:
+                    # What it missed is read again; until then it is not to be taken for having it.
+                    self._reopen.set()
+                    continue
+                followed.state = state
+                if state in _BEGINNING:
+                    waiting.append(followed)
         if self._copying is not None and self._copying.done():
             done, self._copying = self._copying, None
             await done
@@ -285,8 +286,9 @@ class Capture:
                 problem = f"the log that was kept for it grew beyond {self.options.most_kept_bytes >> 20} MB and was let go"
                 error = DatasetStopped(followed.name, problem, hint=f"Run `chainstrata cdc resync {followed.name}`.")
                 LOGGER.error("%s", error.message)
-                followed.state = State.LOST
-                await self.store.set(followed.name, State.LOST, among=[State.PAUSED, State.STOPPED], error=error)
+                async with self._deciding:
+                    followed.state = State.LOST
+                    await self.store.set(followed.name, State.LOST, among=[State.PAUSED, State.STOPPED], error=error)
 
     async def _note(self, *, force: bool = False) -> None:
         """Write down how each dataset goes, now and then, if anything happened."""
@@ -306,15 +308,18 @@ class Capture:
     async def _copy(self, waiting: Sequence[Followed]) -> None:
         """Copy datasets as of one position; the stream takes over from there."""
         self._undecided = True
-        async with slots.export_snapshot(self._database.conninfo) as (snapshot, lsn):
-            work: list[Callable[[], Awaitable[None]]] = []
-            for followed in waiting:
-                try:
-                    work += await self._plan_copy(followed, snapshot, lsn)
-                except DatasetStopped as error:
-                    await self._stop(followed, error)
+        try:
+            async with slots.export_snapshot(self._database.conninfo) as (snapshot, lsn):
+                work: list[Callable[[], Awaitable[None]]] = []
+                for followed in waiting:
+                    try:
+                        work += await self._plan_copy(followed, snapshot, lsn)
+                    except DatasetStopped as error:
+                        await self._stop(followed, error)
+                self._undecided = False
+                await do_all(work, self.options.copy_workers)
+        finally:
             self._undecided = False
-            await do_all(work, self.options.copy_workers)
         for followed in waiting:
             if await self.store.set(followed.name, State.STREAMING, among=[State.COPYING]):
                 LOGGER.info("%s is copied; changes follow from %s", followed.name, show_lsn(followed.lsn))
@@ -323,7 +328,8 @@ class Capture:
         """Return the pieces that are left to copy; before the first, the mirror is emptied, and where the stream begins is noted."""
         dataset = followed.dataset
         chunks = await load_chunks(self._database, dataset)
-        fresh = not chunks or not followed.lsn
+        # Pieces that were planned and not begun say nothing: what they begin with may be forgotten already.
+        fresh = followed.state is State.WAITING or not chunks or not followed.lsn
         if fresh:
             # A batch in the making may have rows of it.
             async with self._writing:
@@ -335,7 +341,10 @@ class Capture:
         if fresh:
             chunks = await plan_chunks(self._database, dataset, rows_each=self.options.copy_rows)
             await save_chunks(self._database, dataset, chunks)
-        await self.store.set(followed.name, State.COPYING, among=[State.WAITING, State.COPYING])
+        async with self._deciding:
+            # From here on the server keeps what comes after the copy, also before the next look.
+            await self.store.set(followed.name, State.COPYING, among=_BEGINNING)
+            followed.state = State.COPYING
         return [partial(self._copy_chunk, followed, chunk, targets, snapshot, lsn) for chunk in chunks if not chunk.done]
 
     async def _copy_chunk(self, followed: Followed, chunk: Chunk, targets: Sequence[Target], snapshot: str, lsn: int) -> None:

@@ -7,6 +7,7 @@ another key is gone under the old one. A value that the column of the mirror can
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -147,7 +148,9 @@ def choose(decoded: Decoded, keys: Sequence[Target], versions: Array) -> Chosen:
     if not len(old_at) and (decoded.operation == b"I"[0]).all():
         every = np.arange(len(new_at))
         return Chosen(every, versions[new_at], nothing, nothing.astype(np.uint64), np.full(len(every), -1))
-    codes = _codes([(decoded.old.columns[key.place], decoded.new.columns[key.place]) for key in keys], len(old_at), len(new_at))
+    codes = _codes(
+        [[_identity(side.columns[key.place], key) for side in (decoded.old, decoded.new)] for key in keys], len(old_at), len(new_at)
+    )
     # A change first takes the row away from where it was, then puts it where it is.
     moments = np.concatenate([2 * old_at, 2 * new_at + 1])
     order = np.lexsort((moments, codes))
@@ -160,11 +163,17 @@ def choose(decoded: Decoded, keys: Sequence[Target], versions: Array) -> Chosen:
     return Chosen(new, versions[new_at[new]], old, versions[old_at[old]], before)
 
 
-def _codes(pairs: Sequence[tuple[Field, Field]], old: int, new: int) -> Array:
+def _identity(field: Field, key: Target) -> Any:
+    """Return what tells values of a key's column apart: their bytes, but 1.0 and 1.00 are one number."""
+    loose = key.kind.name == "numeric" and key.kind.scale is None
+    return to_columnar(field, key).values if loose else field.binary()
+
+
+def _codes(columns: Sequence[Sequence[Any]], old: int, new: int) -> Array:
     """Return a number for each key, the same for the same key, of all old rows and then all new ones."""
     code = np.zeros(old + new, dtype=np.int64)
-    for before, after in pairs:
-        both = pa.chunked_array([before.binary(), after.binary()], pa.large_binary()).combine_chunks()
+    for sides in columns:
+        both = pa.chunked_array(sides).combine_chunks()
         part = both.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
         _, code = np.unique(code * (int(part.max(initial=0)) + 1) + part, return_inverse=True)
     return code
@@ -244,6 +253,8 @@ def nothing(target: Target, count: int) -> Any:
         return pa.array([[]] * count, kind)
     if pa.types.is_string(kind):
         return pa.array([""] * count, kind)
+    if pa.types.is_decimal(kind):
+        return pa.array([Decimal(0)] * count, kind)
     return pa.array([0] * count).cast(pa.int32() if pa.types.is_date(kind) else pa.int64()).cast(kind)
 
 
@@ -260,6 +271,8 @@ def to_columnar(field: Field, target: Target) -> Converted:
         return Converted(pa.array([None if value is None else _listed(value) for value in made.values.to_pylist()], pa.string()))
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _within(made, kind)
+    if pa.types.is_list(kind) and "Nullable(" not in inner:
+        made = _without_holes(made)
     if made.values.type.equals(kind):
         return made
     if pa.types.is_large_binary(made.values.type):
@@ -289,6 +302,17 @@ def _number(field: Field, inner: str, target: Target) -> Converted:
         valid = np.packbits(~absent, bitorder="little")
         return Converted(pa.Array.from_buffers(pa.binary(32), len(raw), [pa.py_buffer(valid), pa.py_buffer(raw)]), unfit, problem)
     raise UnknownType(f"type {target.kind} for a column of {target.columnar}")
+
+
+def _without_holes(made: Converted) -> Converted:
+    """Refuse lists of which an element is absent: the engine would put an empty one in its place."""
+    if not made.values.flatten().null_count:
+        return made
+    holes = np.zeros(len(made.values), dtype=bool)
+    absent = made.values.flatten().is_null().to_numpy(zero_copy_only=False)
+    holes[pc.list_parent_indices(made.values).to_numpy()[absent]] = True
+    unfit = holes if made.unfit is None else holes | made.unfit
+    return Converted(made.values, unfit, made.problem or "a list with an element that is absent")
 
 
 def _within(made: Converted, kind: Any) -> Converted:

@@ -25,6 +25,8 @@ STREAMS_BY: Final = 160_000
 _BURST: Final = 4_000
 _EPOCH_SECONDS: Final = 946_684_800
 _ANSWER_EVERY: Final = 5.0
+_RELEASED_WITHIN: Final = 30.0
+_TRY_EVERY: Final = 0.02
 
 
 class ReplicationStream:
@@ -133,5 +135,20 @@ async def open_stream(conninfo: str, *, slot: str, publication: str, start: int 
         head = sql.SQL("START_REPLICATION SLOT {} LOGICAL").format(sql.Identifier(slot))
         # A position is neither a name nor a value in this language, so it is put in as what it is.
         statement = b"%s %s (%s)" % (head.as_bytes(driver), show_lsn(start).encode(), listed.as_bytes(driver))
-        await driver.execute(statement)
+        await _start(driver, statement)
         yield ReplicationStream(driver)
+
+
+async def _start(driver: "psycopg.AsyncConnection[Any]", statement: bytes) -> None:
+    """Begin a stream. A reader before us that is gone holds on to the slot until the server has noticed."""
+    never = asyncio.Event()
+    deadline = time.monotonic() + _RELEASED_WITHIN
+    while True:
+        try:
+            await driver.execute(statement)
+        except psycopg.errors.ObjectInUse:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+        await happened(never, _TRY_EVERY)
