@@ -1,6 +1,7 @@
 """The last row of every entity is at hand, whoever wrote, corrected, moved or deleted rows, and in whatever order."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -10,6 +11,8 @@ import pytest
 
 from chainstrata.engines.postgres import Database, PoolOptions
 from chainstrata.ingest import Ingest
+from chainstrata.packs.repository import Repository
+from chainstrata.query import Reader, Wanted
 from chainstrata.rollups import Rollups
 from tests.fixtures.meters import START, create_meters, meter_catalog
 from tests.fixtures.postgres import NewDatabase
@@ -126,3 +129,36 @@ async def test_one_entity_is_found_by_key_alone(meters: Database, ingest: Ingest
     async with meters.connection() as connection:
         used = await find_indexes(connection, body.replace("p_entities", "ARRAY[17408, 1024000]::bigint[]"))
     assert used == {"reading__state_pkey", "reading_pkey"}
+
+
+@BOTH
+async def test_readers_are_told_by_it(meters: Database, ingest: Ingest, dataset: str, table: str) -> None:
+    await ingest.ingest(dataset, [reading(meter, minute) for meter in (-1, 0, 5, 1023, 1024, 2**40) for minute in (1, 2, 3)])
+    declared = CATALOG.dataset(dataset)
+    repository = Repository(CATALOG.pack("meters"), meters).table(declared.name)
+    reader = Reader(meters, CATALOG)
+    expected = [-1, 0, 5, 1023, 1024, 2**40]
+
+    async def read(**wanted: Any) -> list[tuple[Any, ...]]:
+        rows, cursor = [], ""
+        while cursor is not None:
+            page = await reader.latest(dataset, Wanted(limit=2, cursor=cursor, **wanted))
+            rows += [json.loads(row) for row in page.rows]
+            cursor = page.next
+        return [(int(row["meter"]), datetime.fromisoformat(row["ts"]), int(row["reading"])) for row in rows]
+
+    assert await read() == [(meter, at(3), 21) for meter in expected]
+    assert await read(filters={"meter": ["1024", "5", "5", "77"]}) == [(5, at(3), 21), (1024, at(3), 21)]
+    assert await read(as_of=at(2)) == [(meter, at(2), 14) for meter in expected]
+    assert [(row.meter, row.ts) for row in await repository.latest()] == [(meter, at(3)) for meter in expected]
+    assert [(row.meter, row.ts) for row in await repository.latest(1024, 5, 5, 77)] == [(5, at(3)), (1024, at(3))]
+    assert [(row.meter, row.ts) for row in await repository.latest(5, at=at(2))] == [(5, at(2))]
+    # What is not there any more makes a page no shorter while others follow.
+    await meters.execute(f"CREATE TABLE meters.gone AS SELECT * FROM meters.{table}__state")
+    await meters.execute(f"DELETE FROM meters.{table} WHERE meter IN (0, 1023)")
+    back = "at = g.at, seen_at = g.seen_at, seen = g.seen FROM meters.gone AS g WHERE g.block = t.block"
+    await meters.execute(f"UPDATE meters.{table}__state AS t SET {back}")
+    assert [row[0] for row in await read()] == [-1, 5, 1024, 2**40]
+    # It is what they read by.
+    await meters.execute(f"DELETE FROM meters.{table}__state")
+    assert (await read(), await repository.latest(5)) == ([], [])

@@ -98,6 +98,28 @@ def state_parts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def last_rows(
+    dataset: Dataset, columns: sql.Composable, *, given: sql.Composable | None = None, after: sql.Composable | None = None
+) -> sql.Composed:
+    """Return the query for the last rows of entities, in the order of entities; a LIMIT may follow.
+
+    `columns` are of the row `t`. Of those in the array `given`, or of all there are; only those beyond `after`. Each is one look-up by
+    key, and no more are made than rows are taken.
+    """
+    parts = state_parts(dataset)
+    if given is None:
+        edge = (
+            sql.SQL(" AND b.block >= {0} >> {1} AND (b.block << {1}) + u.place - 1 > {0}").format(after, parts["bits"])
+            if after
+            else sql.SQL("")
+        )
+        wanted = _ALL.format(**parts, edge=edge)
+    else:
+        edge = sql.SQL(" WHERE g > {}").format(after) if after else sql.SQL("")
+        wanted = _SOME.format(**parts, given=given, edge=edge)
+    return _LAST_ROWS.format(**parts, wanted=wanted, shown=columns)
+
+
 def latest_objects(dataset: Dataset) -> Iterator[StateObject]:
     """Yield what reads the state and keeps it."""
     parts = state_parts(dataset)
@@ -132,6 +154,21 @@ def latest_objects(dataset: Dataset) -> Iterator[StateObject]:
 def _function(name: str, doc: str, text: sql.Composed) -> StateObject:
     return StateObject("function", name, doc, text.as_string())
 
+
+_ALL = sql.SQL(
+    "SELECT b.block AS major, u.place AS minor, (b.block << {bits}) + u.place - 1 AS entity, u.at"
+    " FROM {state} AS b CROSS JOIN LATERAL unnest(b.at) WITH ORDINALITY AS u (at, place)"
+    " WHERE u.at IS NOT NULL{edge} ORDER BY b.block, u.place"
+)
+_SOME = sql.SQL(
+    "SELECT e.g AS major, 0 AS minor, e.g AS entity, b.at[(e.g & {mask}) + 1] AS at"
+    " FROM (SELECT DISTINCT g FROM unnest({given}::bigint[]) AS g{edge}) AS e JOIN {state} AS b ON b.block = e.g >> {bits} ORDER BY e.g"
+)
+# Not a plain join: that may be made by reading the whole series.
+_LAST_ROWS = sql.SQL(
+    "SELECT n.* FROM ({wanted}) AS k CROSS JOIN LATERAL"
+    " (SELECT {shown} FROM {raw} AS t WHERE t.{entity} = k.entity AND t.{time} = k.at LIMIT 1) AS n ORDER BY k.major, k.minor"
+)
 
 # The entities of a block stand at their number within it, counted from one as arrays are.
 _LATEST = sql.SQL(

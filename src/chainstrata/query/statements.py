@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from chainstrata.model import Dataset
+from chainstrata.model.latest import keeps_latest, last_rows
 from chainstrata.model.marking import identifier, type_sql
 from chainstrata.query.model import Order, Wanted
 from chainstrata.query.planner import EXACT, shape_of
@@ -119,6 +120,8 @@ def rows(
 
 def latest(dataset: Dataset, columns: Sequence[str], wanted: Wanted, after: Sequence[str], value: Value) -> sql.Composed:
     """Return the statement for the last row of each entity, in the order of entities."""
+    if is_at_hand(dataset, wanted):
+        return _latest_at_hand(dataset, columns, wanted, after, value)
     if looks_up_each(dataset, wanted):
         return _latest_of(dataset, columns, wanted, after, value)
     if list(dataset.entity) == [dataset.key[0]] and dataset.time:
@@ -135,6 +138,19 @@ def latest(dataset: Dataset, columns: Sequence[str], wanted: Wanted, after: Sequ
         newest=newest,
         limit=_limit(wanted, value),
     )
+
+
+def is_at_hand(dataset: Dataset, wanted: Wanted) -> bool:
+    """Whether the current state of the dataset tells where the rows wanted are."""
+    return keeps_latest(dataset) and wanted.as_of is None and set(wanted.filters) <= set(dataset.entity)
+
+
+def _latest_at_hand(dataset: Dataset, columns: Sequence[str], wanted: Wanted, after: Sequence[str], value: Value) -> sql.Composed:
+    [entity] = dataset.entity
+    given = value(f"is_{entity}", list(wanted.filters[entity])) if entity in wanted.filters else None
+    beyond = sql.SQL("{}::bigint").format(value("after_0", after[0])) if after else None
+    found = last_rows(dataset, _selected(dataset, columns), given=given, after=beyond)
+    return sql.SQL("{}{}").format(found, _limit(wanted, value))
 
 
 def _newest_row(dataset: Dataset, columns: Sequence[str], wanted: Wanted, value: Value, given: sql.Composable) -> sql.Composed:

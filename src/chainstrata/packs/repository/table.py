@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+from psycopg import sql
 from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.engines.postgres import Connection
 from chainstrata.errors import UsageError
 from chainstrata.model import Conflict, Dataset, OnConflict, append
+from chainstrata.model.latest import keeps_latest, last_rows
 from chainstrata.packs.repository import making
 from chainstrata.packs.repository.errors import RowNotFound, explaining
 from chainstrata.packs.repository.reading import Readable
@@ -31,6 +34,17 @@ class Table(Readable[Row], Generic[Row, New]):
             for column in dataset.table.c
             if column.computed is None and not column.info.get("stamp") and not (column.identity is not None and column.identity.always)
         }
+
+    async def latest(self, *entities: Any, at: datetime | None = None) -> list[Row]:
+        """Return the newest row of each entity, up to an instant; of all there are where none is named.
+
+        Where the dataset keeps its current state, that says where the newest rows of now are.
+        """
+        if at is not None or not keeps_latest(self.dataset):
+            return await super().latest(*entities, at=at)
+        numbers = [one for each in entities for one in (each if isinstance(each, tuple) else (each,))]
+        statement = last_rows(self.dataset, sql.SQL("t.*"), given=sql.Placeholder("entities") if entities else None)
+        return await self.source.fetch_all(statement, {"entities": numbers}, row_factory=making.into(self.row))
 
     async def create(self, row: New | Row) -> Row:
         """Write a new row and return it as it stands. One with its key already is a `UniqueViolation`."""
