@@ -1,18 +1,24 @@
-# ruff: noqa: E501  # rows are tables
+# rows are tables
 """Market data of the portfolio pack in the columnar engine: what comes in, what is kept of it, and every question against plain Python."""
 
 import asyncio
+import json
 import os
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+import httpx
 import pytest
+from pydantic import TypeAdapter
 
+from chainstrata.api.questions import as_row
 from chainstrata.engines.clickhouse import Columnar, ColumnarOptions
 from chainstrata.engines.postgres import Database
 from chainstrata.errors import ChainStrataError
@@ -22,89 +28,21 @@ from chainstrata.migrate.columnar import create_declared
 from chainstrata.model import Catalog
 from chainstrata.packs import load_catalog
 from chainstrata.packs.portfolio.market import Market
+from chainstrata.packs.repository import questions_of
+from tests.fixtures.answers import misfits
+from tests.fixtures.api import aclosing_platform, make_platform, open_client
 from tests.fixtures.clickhouse import ColumnarServer
+from tests.fixtures.market import (
+    AT,
+    Rows,
+    make_events,
+    make_pools,
+    make_prices,
+    make_sentiment,
+    make_tvl,
+    make_yields,
+)
 from tests.fixtures.packs import OPTIONS
-
-AT = datetime(2026, 3, 2, 18, 0, tzinfo=UTC)
-Rows = list[dict[str, Any]]
-
-
-def make_prices(rnd: random.Random) -> Rows:
-    rows = []
-    for number, asset in enumerate(["ethereum:native", "bitcoin:native", "solana:native", "base:0xaa"]):
-        price = Decimal(1000 * (number + 1))
-        for minute in range(0, 26 * 60, 3):
-            price = (price * Decimal(1 + rnd.gauss(0, 0.004))).quantize(Decimal("1e-18"))
-            for source in ("one", "two")[: 1 + number % 2]:
-                ts = AT - timedelta(minutes=26 * 60 - minute, seconds=rnd.randrange(60), microseconds=rnd.randrange(10**6))
-                rows.append(
-                    {"asset_id": asset, "source": source, "ts": ts, "chain": asset.split(":")[0], "price_usd": price, "volume_24h_usd": None,
-                     "market_cap_usd": None}
-                )  # fmt: skip
-    return rows
-
-
-def make_tvl(rnd: random.Random) -> Rows:
-    rows = []
-    for protocol, category in (("aave", "lending"), ("compound", "lending"), ("uniswap", "dex"), ("curve", "dex"), ("lido", "staking")):
-        for chain in ("ethereum", "base")[: 2 if protocol != "lido" else 1]:
-            tvl = Decimal(rnd.randrange(10**6, 10**9))
-            for hour in range(0, 72, 1):
-                tvl = (tvl * Decimal(1 + rnd.gauss(0, 0.03))).quantize(Decimal("1e-10"))
-                rows.append(
-                    {"protocol_id": protocol, "chain": chain, "ts": AT - timedelta(hours=72 - hour, seconds=rnd.randrange(3000)), "category": category,
-                     "tvl_usd": tvl, "borrowed_usd": (tvl / 3).quantize(Decimal("1e-10")) if category == "lending" else None,
-                     "security_score": rnd.choice([None, 60, 80, 95])}
-                )  # fmt: skip
-    return rows
-
-
-def make_pools(rnd: random.Random) -> Rows:
-    return [
-        {"chain": chain, "protocol_id": "uniswap", "pool_id": f"0x{pool:040x}", "ts": AT - timedelta(hours=hour, seconds=rnd.randrange(3000)),
-         "token0": "a", "token1": "b", "reserve0": rnd.randrange(2**256), "reserve1": rnd.randrange(2**100), "tvl_usd": Decimal(rnd.randrange(10**9)),
-         "volume_24h_usd": rnd.choice([None, Decimal(rnd.randrange(10**8)) / 7**3 // 1]), "fee_bps": 30}
-        for chain in ("ethereum", "base") for pool in range(4) for hour in range(40)
-    ]  # fmt: skip
-
-
-def make_events(rnd: random.Random) -> Rows:
-    rows = []
-    tokens = ["weth", "usdc", "dai"]
-    for block in range(120):
-        log = 0
-        for tx in range(rnd.randrange(3, 9)):
-            sender = f"0x{rnd.randrange(5):040x}"
-            given, amount = rnd.choice(tokens), rnd.randrange(10**18, 10**19)
-            for _ in range(rnd.choice([1, 1, 1, 2, 3])):
-                got = rnd.choice([token for token in tokens if token != given])
-                out = amount * rnd.randrange(90, 115) // 100
-                rows.append(
-                    {"chain": rnd.choice(["ethereum"] * 9 + ["base"]) if log == 0 and tx == 0 else "ethereum", "block_number": 1000 + block,
-                     "tx_index": tx, "log_index": log, "ts": AT - timedelta(seconds=12 * (120 - block)), "tx_hash": f"0x{block:032x}{tx:032x}",
-                     "event_type": rnd.choice(["swap"] * 8 + ["transfer"]), "protocol_id": "uniswap", "pool_id": f"p{rnd.randrange(3)}", "sender": sender,
-                     "token_in": given, "token_out": got, "amount_in": amount, "amount_out": out, "value_usd": rnd.choice([None, Decimal("12.34")])}
-                )  # fmt: skip
-                given, amount, log = got, out, log + 1
-    return rows
-
-
-def make_yields(rnd: random.Random) -> Rows:
-    return [
-        {"strategy": strategy, "protocol_id": "aave", "chain": rnd.choice(["ethereum"]), "pool_id": f"pool{pool}",
-         "ts": AT - timedelta(hours=hour, minutes=rnd.randrange(59), seconds=rnd.randrange(59)), "asset_id": "ethereum:native",
-         "apy": Decimal(rnd.randrange(-10**6, 20 * 10**6)).scaleb(-8), "tvl_usd": Decimal(rnd.randrange(10**5, 10**8)),
-         "risk_score": rnd.choice([None, 10, 40, 90])}
-        for strategy in ("lending", "staking", "vault") for pool in range(6) for hour in range(30)
-    ]  # fmt: skip
-
-
-def make_sentiment(rnd: random.Random) -> Rows:
-    return [
-        {"asset_id": asset, "source": source, "ts": AT - timedelta(minutes=minute), "score": Decimal(rnd.randrange(-10**6, 10**6)).scaleb(-6),
-         "mentions": rnd.randrange(0, 500), "positive": rnd.randrange(200), "negative": rnd.randrange(200)}
-        for asset in ("ethereum:native", "bitcoin:native") for source in ("x", "reddit") for minute in range(1, 3000, 17)
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -279,9 +217,7 @@ async def test_best_yields(market: Market, given: dict[str, Rows]) -> None:
             wanted[strategy].append(
                 ((fmean(rates) - pstdev(rates)) * (1 - (50 if last["risk_score"] is None else last["risk_score"]) / 100), pool)
             )
-    found = grouped(
-        [row._asdict() for row in await market.best_yields(since, until, least_tvl_usd=Decimal(20_000_000), limit=2)], "strategy"
-    )
+    found = grouped([asdict(row) for row in await market.best_yields(since, until, least_tvl_usd=Decimal(20_000_000), limit=2)], "strategy")
     assert set(found) == {(strategy,) for strategy in wanted}
     for (strategy,), rows in found.items():
         best = sorted(wanted[strategy], reverse=True)[:2]
@@ -392,6 +328,54 @@ async def test_risk(market: Market, given: dict[str, Rows]) -> None:
             (safe, fall, used, one_chain), abs=1e-9
         )
         assert row.risk == pytest.approx(100 * (0.4 * (1 - safe / 100) + 0.25 * fall + 0.2 * min(used, 1) + 0.15 * one_chain))
+
+
+# Over HTTP -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def client(
+    columnar_server: ColumnarServer, filled: ColumnarOptions, shared_packs: str, everything: Catalog, tmp_path: Path
+) -> AsyncIterator[httpx.AsyncClient]:
+    settings = {"clickhouse__url": columnar_server.url, "clickhouse__database": filled.database}
+    async with Database(shared_packs, options=OPTIONS) as database:
+        made = make_platform(database, shared_packs, everything, tmp_path, **settings)
+        async with aclosing_platform(made), open_client(made) as client:
+            yield client
+
+
+async def test_every_question_answers_over_http_what_it_answers_from_python(client: httpx.AsyncClient, market: Market) -> None:
+    questions = questions_of(Market)
+    assert len(questions) == 10
+    for question in questions:
+        kinds = {argument.name: argument.kind for argument in question.arguments}
+        example = {name: TypeAdapter(kinds[name]).validate_python(value) for name, value in question.example.items()}
+        found = await question.ask(market, **example)
+        assert found, question.name
+        assert list(misfits(found, question.answer, question.name)) == []
+        answer = await client.get(f"/api/v1/portfolio/{question.name}", params=question.example)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["data"] == json.loads(json.dumps([as_row(row) for row in found])), question.name
+        assert answer.json()["freshness"]["lsn"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("top_movers?at=1900-01-01T00:00:00Z", 200),
+        ("top_movers?at=2199-12-31T23:59:59Z", 200),
+        ("tvl_changes?at=2199-12-31T00:00:00Z&hours=0", 400),
+        ("tvl_changes?at=2026-03-02T18:00:00Z&hours=1000000", 400),
+        ("best_yields?since=1900-01-01T00:00:00Z&until=2199-01-01T00:00:00Z&least_tvl_usd=1e60", 400),
+        ("sentiment?since=2199-01-01T00:00:00Z&until=1900-01-01T00:00:00Z", 200),
+        ("price_metrics?asset_id=%27%3B--&since=1900-01-01T00:00:00Z&until=2199-01-01T00:00:00Z", 200),
+        ("risk", 422),
+    ],
+)
+async def test_what_is_odd_is_answered_or_refused_in_words(client: httpx.AsyncClient, path: str, status: int) -> None:
+    answer = await client.get(f"/api/v1/portfolio/{path}")
+    assert answer.status_code == status, answer.text
+    assert status == 200 or answer.json()["error"]["message"]
 
 
 # What comes in -------------------------------------------------------------------------------------------------------

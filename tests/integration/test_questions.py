@@ -1,13 +1,10 @@
 """The questions of every repository on the sample data: each answers what plain Python answers, in the type it says."""
 
-import types
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import is_dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -22,6 +19,7 @@ from chainstrata.packs.portfolio.repository import Portfolio
 from chainstrata.packs.relay.repository import Relay
 from chainstrata.packs.repository import questions_of, repository_class
 from chainstrata.packs.validators.repository import Validators
+from tests.fixtures.answers import misfits
 from tests.fixtures.samples import ANCHOR, Sampled
 
 PACKS = ("insights", "portfolio", "prices", "relay", "validators")
@@ -53,24 +51,6 @@ def validators(samples: Connection, catalog: Catalog) -> Validators:
 
 
 # All of them ---------------------------------------------------------------------------------------------------------
-def misfits(value: Any, hint: Any, where: str) -> Iterator[str]:
-    """Yield where a value is not of the type that is declared."""
-    origin = get_origin(hint)
-    if hint is Any:
-        return
-    if origin in {Union, types.UnionType}:
-        if value is not None or type(None) not in get_args(hint):
-            yield from misfits(value, next(one for one in get_args(hint) if one is not type(None)), where)
-    elif origin is list:
-        for item in value:
-            yield from misfits(item, get_args(hint)[0], f"{where}[]")
-    elif type(value) is not hint:
-        yield f"{where}: {type(value).__name__}, not {hint}"
-    elif is_dataclass(value):
-        for name, own in get_type_hints(hint).items():
-            yield from misfits(getattr(value, name), own, f"{where}.{name}")
-
-
 @pytest.mark.conforms("S0-51", "S0-56")
 async def test_every_question_answers_its_example_in_the_types_it_declares(samples: Connection, catalog: Catalog) -> None:
     answered: dict[str, int] = {}

@@ -5,14 +5,17 @@ from inspect import Parameter
 from typing import Any, get_args, get_origin
 
 from chainstrata.packs import load_catalog
-from chainstrata.packs.repository import Question, questions_of, repository_class
+from chainstrata.packs.repository import Question, columnar_class, questions_of, repository_class
 from tools.docs.page import Page, table
 
 INTRODUCTION = """# Queries
 
-What the repositories of the packs answer. Each is a method, as `platform.validators.unresolved_alerts(severity="warning")`.
+What the repositories of the packs answer. Each is a method, as `platform.validators.unresolved_alerts(severity="warning")`,
+and a route, as `GET /api/v1/validators/unresolved_alerts?severity=warning`, with the same parameters.
 [How to read data](../howto/read-data.md) shows them at work, and what every table offers besides.
 """
+
+_HEAD = ("query", "parameters", "answer", "what it tells")
 
 
 def pages() -> Iterable[Page]:
@@ -25,7 +28,12 @@ def _sections() -> Iterator[str]:
         found = questions_of(repository_class(pack))
         if pack.package.startswith("chainstrata.packs.") and found:
             yield f"## {pack.name}"
-            yield table(("query", "parameters", "answer", "what it tells"), (_row(one) for one in found))
+            yield table(_HEAD, (_row(one) for one in found))
+        columnar = columnar_class(pack)
+        if columnar is not None and pack.package.startswith("chainstrata.packs."):
+            yield f"### {pack.name}, by the columnar engine"
+            yield f"Asked as `await (await platform.columnar_repository({pack.name!r})).{questions_of(columnar)[0].name}(…)`."
+            yield table(_HEAD, (_row(one) for one in questions_of(columnar)))
 
 
 def _row(one: Question) -> tuple[str, str, str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
 from chainstrata import __version__
@@ -13,6 +13,7 @@ from chainstrata.api.backfills import backfills_router
 from chainstrata.api.bodies import SmallBodies
 from chainstrata.api.errors import handle_errors
 from chainstrata.api.jobs import jobs_router
+from chainstrata.api.questions import add_questions
 from chainstrata.api.requests import RequestIds
 from chainstrata.api.status import health_router, status_router
 from chainstrata.dashboard import add_dashboard
@@ -57,5 +58,8 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     app.include_router(tails.router, prefix=PREFIX)
     app.include_router(ingest.router, prefix=PREFIX)
     app.include_router(keys.router, prefix=PREFIX)
+    questions = APIRouter()
+    add_questions(questions, platform.catalog)
+    app.include_router(questions, prefix=PREFIX)
     add_dashboard(app, [Depends(guard(Role.READ))])
     return app

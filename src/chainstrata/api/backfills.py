@@ -1,6 +1,6 @@
 """Backfills: the functions behind the commands `jobs backfill`. Nodes do the work."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -9,14 +9,35 @@ from pydantic import BaseModel, ConfigDict, Field
 from chainstrata.access import Role
 from chainstrata.api.access import ThePlatform, Writer, entry_of, guard
 from chainstrata.api.errors import documented
+from chainstrata.api.examples import BACKFILL, FAILURE, shown
 from chainstrata.backfill import Progress
 from chainstrata.packs.insights.model import JobStatus
 
 backfills_router: Final = APIRouter(tags=["backfills"])
 _READ: Final = [Depends(guard(Role.READ))]
 _ERRORS: Final = documented(401, 403, 404, 409, 422, 429, 500, 503)
+_SHOWN: Final = {**shown(BACKFILL), **_ERRORS}
 _NEVER_KEPT: Final = {"Cache-Control": "no-store"}
 Job = Annotated[UUID, Path(description="Identifier of the backfill.")]
+
+
+class FailureAnswer(BaseModel):
+    """A chunk that failed or is to be tried again, and why."""
+
+    start: int
+    end: int
+    status: str
+    attempts: int
+    error: str
+
+
+class BackfillAnswer(BaseModel):
+    """A backfill with what failed of it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"backfill": BACKFILL, "failures": [FAILURE]}})
+
+    backfill: Progress
+    failures: list[FailureAnswer]
 
 
 class BackfillWish(BaseModel):
@@ -30,7 +51,9 @@ class BackfillWish(BaseModel):
     chunk: int | None = Field(default=None, ge=1, le=2**62, description="Positions of a chunk. Default: as the kind says.")
 
 
-@backfills_router.get("/backfills", summary="Backfills with how far they are, newest first", responses=_ERRORS, dependencies=_READ)
+@backfills_router.get(
+    "/backfills", summary="Backfills with how far they are, newest first", responses={**shown([BACKFILL]), **_ERRORS}, dependencies=_READ
+)
 async def list_backfills(
     platform: ThePlatform,
     response: Response,
@@ -38,11 +61,17 @@ async def list_backfills(
     status: Annotated[JobStatus | None, Query(description="Only those of this status.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 50,
 ) -> list[Progress]:
+    """`current` is the position below which all is done, `expected_at` when it will be done at the rate measured lately."""
     response.headers.update(_NEVER_KEPT)
     return list(await platform.backfills.list(kind=kind, status=status, limit=limit))
 
 
-@backfills_router.post("/backfills", summary="Start a backfill", status_code=201, responses=_ERRORS)
+@backfills_router.post(
+    "/backfills",
+    summary="Start a backfill",
+    status_code=201,
+    responses={201: {"content": {"application/json": {"example": BACKFILL}}}, **_ERRORS},
+)
 async def start_backfill(platform: ThePlatform, caller: Writer, wish: BackfillWish) -> Progress:
     """409 if one of the kind is under way over some of the same positions."""
     async with platform.audit.witness(entry_of(caller, "backfills.start", wish.kind)) as detail:
@@ -52,34 +81,35 @@ async def start_backfill(platform: ThePlatform, caller: Writer, wish: BackfillWi
 
 
 @backfills_router.get("/backfills/{job}", summary="How far a backfill is, and why chunks failed", responses=_ERRORS, dependencies=_READ)
-async def get_backfill(platform: ThePlatform, job: Job, response: Response) -> dict[str, Any]:
+async def get_backfill(platform: ThePlatform, job: Job, response: Response) -> BackfillAnswer:
+    """With up to twenty of the chunks that failed or are to be tried again."""
     response.headers.update(_NEVER_KEPT)
-    failures = await platform.backfills.failures(job)
-    return {"backfill": await platform.backfills.show(job), "failures": [row._asdict() for row in failures]}
+    failures = [FailureAnswer(**row._asdict()) for row in await platform.backfills.failures(job)]
+    return BackfillAnswer(backfill=await platform.backfills.show(job), failures=failures)
 
 
-@backfills_router.post("/backfills/{job}/pause", summary="Take no further chunks of a backfill", responses=_ERRORS)
+@backfills_router.post("/backfills/{job}/pause", summary="Take no further chunks of a backfill", responses=_SHOWN)
 async def pause_backfill(platform: ThePlatform, caller: Writer, job: Job) -> Progress:
     """Chunks in hand are finished."""
     async with platform.audit.witness(entry_of(caller, "backfills.pause", str(job))):
         return await platform.backfills.pause(job)
 
 
-@backfills_router.post("/backfills/{job}/resume", summary="Go on with a backfill", responses=_ERRORS)
+@backfills_router.post("/backfills/{job}/resume", summary="Go on with a backfill", responses=_SHOWN)
 async def resume_backfill(platform: ThePlatform, caller: Writer, job: Job) -> Progress:
     """One that is paused or was cancelled."""
     async with platform.audit.witness(entry_of(caller, "backfills.resume", str(job))):
         return await platform.backfills.resume(job)
 
 
-@backfills_router.post("/backfills/{job}/cancel", summary="End a backfill", responses=_ERRORS)
+@backfills_router.post("/backfills/{job}/cancel", summary="End a backfill", responses=_SHOWN)
 async def cancel_backfill(platform: ThePlatform, caller: Writer, job: Job) -> Progress:
     """Answers when no worker is at it any more. What is written stays."""
     async with platform.audit.witness(entry_of(caller, "backfills.cancel", str(job))):
         return await platform.backfills.cancel(job)
 
 
-@backfills_router.post("/backfills/{job}/retry", summary="Try what failed of a backfill again", responses=_ERRORS)
+@backfills_router.post("/backfills/{job}/retry", summary="Try what failed of a backfill again", responses=_SHOWN)
 async def retry_backfill(platform: ThePlatform, caller: Writer, job: Job) -> Progress:
     """Its failed chunks, and nothing else. 409 if none failed."""
     async with platform.audit.witness(entry_of(caller, "backfills.retry", str(job))):

@@ -31,7 +31,9 @@ _FAST: Final = 1
 class FreshnessAnswer(BaseModel):
     """How fresh the answer is."""
 
-    lsn: str = Field(description="Everything committed before this position of the log is in the answer.")
+    lsn: str | None = Field(
+        description="Everything committed before this position of the log is in the answer; null where it is not made from PostgreSQL."
+    )
     read_at: datetime = Field(description="When it was read.")
     latest: datetime | None = Field(description="The dataset has rows up to this time, or later ones.")
     as_of: datetime | None = Field(description="The time it was asked for.")

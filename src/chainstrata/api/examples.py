@@ -2,6 +2,15 @@
 
 from typing import Any, Final
 
+
+def shown(example: Any, **others: Any) -> dict[int | str, dict[str, Any]]:
+    """Return what a route's description says of an answer in JSON; `others` are further examples, by name."""
+    content = (
+        {"examples": {name: {"value": value} for name, value in {"answer": example, **others}.items()}} if others else {"example": example}
+    )
+    return {200: {"content": {"application/json": content}}}
+
+
 STATUS: Final[dict[str, Any]] = {
     "healthy": True,
     "at": "2026-01-02T03:04:05.678901Z",
@@ -159,4 +168,89 @@ DATASET: Final[dict[str, Any]] = {
     "keep": "90 days",
     "columns": [{"name": "balance", "type": "strata.uint64", "json": "text", "nullable": False, "doc": "Balance in gwei."}],
     "rollups": [{"name": "validators.snapshots.hourly", "every": "1 hour", "by": ["validator_index"], "bucket": "bucket"}],
+}
+
+RUN: Final[dict[str, Any]] = {
+    "id": 4711,
+    "job": "retention",
+    "asked_by": "schedule",
+    "worker": "node-17",
+    "state": "succeeded",
+    "started_at": "2026-01-02T02:00:00.123456Z",
+    "finished_at": "2026-01-02T02:00:07.654321Z",
+    "seconds": 7.530865,
+    "result": "720000 rows left in 1 parts",
+    "error": "",
+    "error_code": "",
+    "retryable": False,
+}
+
+JOB: Final[dict[str, Any]] = {
+    "name": "retention",
+    "doc": "Lets rows go that are older than they are kept, once nobody needs them.",
+    "schedule": "daily at 02:00 UTC",
+    "state": "waiting",
+    "due_at": "2026-01-03T02:00:00Z",
+    "paused_at": None,
+    "queued_at": None,
+    "last": RUN,
+    "failures": 0,
+}
+
+RETENTION: Final[dict[str, Any]] = {
+    "dry_run": False,
+    "departed": [
+        {
+            "table": "validators.snapshots",
+            "name": "validators.validator_snapshots_20251003",
+            "rows": 720000,
+            "archive": "validators/snapshots/20251003",
+        }
+    ],
+    "archives_deleted": 0,
+    "blocked": [],
+}
+
+RETENTION_PLAN: Final[dict[str, Any]] = {
+    "dry_run": True,
+    "partitions": [
+        {
+            "dataset": "prices.minute",
+            "partition": "prices.prices_minute_20251003",
+            "from": "2025-10-03T00:00:00Z",
+            "to": "2025-10-04T00:00:00Z",
+            "verdict": "blocked",
+            "steps": [],
+            "blockers": [{"who": "roll-up prices.minute.hourly", "reason": "two marks are not worked off"}],
+            "overdue_seconds": 3600.0,
+        }
+    ],
+    "rows": [],
+    "archives": [],
+}
+
+BACKFILL: Final[dict[str, Any]] = {
+    "job": "9b2c1a4e-6a55-4f0b-9d8e-2f1f4c7d5a11",
+    "kind": "blocks",
+    "status": "running",
+    "start": 840000,
+    "end": 850000,
+    "current": 843000,
+    "positions_done": 3500,
+    "chunks": {"pending": 12, "running": 2, "done": 6, "failed": 0},
+    "rows": 412345,
+    "started_at": "2026-01-02T03:04:05.678901Z",
+    "completed_at": None,
+    "created_by": "collector",
+    "error": "",
+    "rate": 41.5,
+    "expected_at": "2026-01-02T05:42:11.345678Z",
+}
+
+FAILURE: Final[dict[str, Any]] = {
+    "start": 843500,
+    "end": 844000,
+    "status": "pending",
+    "attempts": 1,
+    "error": "the source answered 429",
 }

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chainstrata.access import Role
 from chainstrata.api.access import Admin, ThePlatform, entry_of, guard
 from chainstrata.api.errors import documented
+from chainstrata.api.examples import JOB, RETENTION, RETENTION_PLAN, RUN, shown
 from chainstrata.jobs import AskedBy, JobStatus, Run
 
 jobs_router: Final = APIRouter(tags=["jobs"])
@@ -35,25 +36,36 @@ class RetentionRequest(BaseModel):
     dry_run: bool = Field(default=False, description="Only say what would leave, and why the rest stays.")
 
 
-@jobs_router.get("/jobs", summary="What comes round, when it is due, how it went last", responses=documented(*_ERRORS), dependencies=_READ)
+@jobs_router.get(
+    "/jobs",
+    summary="What comes round, when it is due, how it went last",
+    responses={**shown([JOB]), **documented(*_ERRORS)},
+    dependencies=_READ,
+)
 async def list_jobs(platform: ThePlatform, response: Response) -> list[JobStatus]:
+    """All jobs, by name. `failures` counts the runs in a row that did not end well."""
     response.headers.update(_NEVER_KEPT)
     return await platform.jobs.status()
 
 
-@jobs_router.get("/jobs/{name}", summary="One job", responses=documented(404, *_ERRORS), dependencies=_READ)
+@jobs_router.get("/jobs/{name}", summary="One job", responses={**shown(JOB), **documented(404, *_ERRORS)}, dependencies=_READ)
 async def get_job(platform: ThePlatform, name: Name, response: Response) -> JobStatus:
+    """What it is at, when it is due next, and its last run."""
     response.headers.update(_NEVER_KEPT)
     [job] = await platform.jobs.status([name])
     return job
 
 
 @jobs_router.get(
-    "/jobs/{name}/runs", summary="The last runs of a job, newest first", responses=documented(404, *_ERRORS), dependencies=_READ
+    "/jobs/{name}/runs",
+    summary="The last runs of a job, newest first",
+    responses={**shown([RUN]), **documented(404, *_ERRORS)},
+    dependencies=_READ,
 )
 async def list_runs(
     platform: ThePlatform, name: Name, response: Response, limit: Annotated[int, Query(ge=1, le=1000, description="How many.")] = 20
 ) -> list[Run]:
+    """When they began and ended, what they did, and why they failed. `lost`: the worker ended before the run did."""
     response.headers.update(_NEVER_KEPT)
     return await platform.jobs.runs(name, limit=limit)
 
@@ -75,7 +87,9 @@ async def retry_job(platform: ThePlatform, caller: Admin, name: Name) -> Asked:
     return Asked(job=name, queued=True)
 
 
-@jobs_router.post("/jobs/{name}/pause", summary="Keep a job from running by schedule", responses=documented(404, *_ERRORS))
+@jobs_router.post(
+    "/jobs/{name}/pause", summary="Keep a job from running by schedule", responses={**shown(JOB), **documented(404, *_ERRORS)}
+)
 async def pause_job(platform: ThePlatform, caller: Admin, name: Name) -> JobStatus:
     """It stays paused over restarts. What runs goes on."""
     async with platform.audit.witness(entry_of(caller, "jobs.pause", name)):
@@ -83,7 +97,7 @@ async def pause_job(platform: ThePlatform, caller: Admin, name: Name) -> JobStat
     return job
 
 
-@jobs_router.post("/jobs/{name}/resume", summary="Let a job run by schedule again", responses=documented(404, *_ERRORS))
+@jobs_router.post("/jobs/{name}/resume", summary="Let a job run by schedule again", responses={**shown(JOB), **documented(404, *_ERRORS)})
 async def resume_job(platform: ThePlatform, caller: Admin, name: Name) -> JobStatus:
     """It is due at its next time."""
     async with platform.audit.witness(entry_of(caller, "jobs.resume", name)):
@@ -92,7 +106,9 @@ async def resume_job(platform: ThePlatform, caller: Admin, name: Name) -> JobSta
 
 
 @jobs_router.post(
-    "/monitoring/retention/run", summary="Let everything go that is due and not needed", responses=documented(400, 404, 409, *_ERRORS)
+    "/monitoring/retention/run",
+    summary="Let everything go that is due and not needed",
+    responses={**shown(RETENTION, dry_run=RETENTION_PLAN), **documented(400, 404, 409, *_ERRORS)},
 )
 async def run_retention(platform: ThePlatform, caller: Admin, request: RetentionRequest | None = None) -> dict[str, Any]:
     """What leaves is archived, read back and compared first. The answer waits for the end, and names what stays and why."""

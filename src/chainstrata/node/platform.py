@@ -10,6 +10,7 @@ from chainstrata.access import Audit, Keys
 from chainstrata.config import BACKFILL_LEASE, BACKFILL_WORKERS, PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.server import Progress
+from chainstrata.errors import UnknownName
 from chainstrata.model import Catalog
 from chainstrata.node.columnar import ColumnarAccess
 from chainstrata.node.spool import judge_spool
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from chainstrata.migrate import Site
     from chainstrata.migrate.model import Watch
     from chainstrata.packs.insights.repository import Insights
+    from chainstrata.packs.portfolio.market import Market
     from chainstrata.packs.portfolio.repository import Portfolio
     from chainstrata.packs.prices.repository import Prices
     from chainstrata.packs.relay.repository import Relay
-    from chainstrata.packs.repository import Repository
+    from chainstrata.packs.repository import ColumnarRepository, Repository
     from chainstrata.packs.validators.repository import Validators
     from chainstrata.retention import Dependant, Outcome, Retention
     from chainstrata.retention.archives import Archives
@@ -133,6 +135,21 @@ class Platform:
 
         found = self.catalog.pack(pack)
         return repository_class(found)(found, self.database, self.rollups.read)
+
+    async def columnar_repository(self, pack: str) -> "ColumnarRepository":
+        """Return what answers a pack's questions by the columnar engine; raise `UnknownName` for a pack that has none."""
+        from chainstrata.packs.repository import columnar_class
+
+        found = columnar_class(self.catalog.pack(pack))
+        if found is None:
+            raise UnknownName(
+                "pack with questions for the columnar engine", pack, [one.name for one in self.catalog.packs if columnar_class(one)]
+            )
+        return found(await self.columnar())
+
+    async def market(self) -> "Market":
+        """Return the questions about the market: `await (await platform.market()).top_movers(now)`."""
+        return cast("Market", await self.columnar_repository("portfolio"))
 
     # A pack that comes with the product by its name, so that editors and type checkers know its questions.
 

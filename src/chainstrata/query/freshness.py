@@ -29,12 +29,12 @@ _SPANS: Final = ("1 minute", "1 hour", "1 day")
 class Freshness:
     """What an answer says of itself.
 
-    `lsn`: everything committed before this position of the log is in it. `read_at`: when it was read. `latest`: the dataset has rows
-    up to this time, or later ones. `as_of`: the time it was asked for. `open`: it holds a bucket that has not ended. `final`: all of
-    it is beyond being undone by a reorg; None where the dataset does not tell.
+    `lsn`: everything committed before this position of the log is in it; None where it is not made from PostgreSQL. `read_at`: when it
+    was read. `latest`: the dataset has rows up to this time, or later ones. `as_of`: the time it was asked for. `open`: it holds a bucket
+    that has not ended. `final`: all of it is beyond being undone by a reorg; None where the dataset does not tell.
     """
 
-    lsn: str
+    lsn: str | None
     read_at: datetime
     latest: datetime | None = None
     as_of: datetime | None = None

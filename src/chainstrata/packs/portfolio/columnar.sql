@@ -38,7 +38,7 @@ SELECT
     tvl_usd,
     tvl_before_usd,
     toFloat64(tvl_usd) / nullIf(toFloat64(tvl_before_usd), 0) - 1 AS change,
-    ifNull(abs(change) >= {threshold:Float64}, 1) AS alarming
+    toBool(ifNull(abs(change) >= {threshold:Float64}, 1)) AS alarming
 FROM (
     SELECT protocol_id, chain, argMax(latest.tvl_usd, latest.bucket) AS tvl_usd
     FROM portfolio__mv_protocol_tvl_realtime AS latest

@@ -1,63 +1,195 @@
 """Questions about the market, answered by the columnar engine. What each figure means stands in the pack's README."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
-from chainstrata.engines.clickhouse import Columnar
 from chainstrata.engines.postgres import load_queries
+from chainstrata.errors import UsageError
+from chainstrata.packs.repository import ColumnarRepository, question
 
 QUERIES: Final = load_queries("chainstrata.packs.portfolio", "columnar.sql")
+_MOST_HOURS: Final = 24 * 366
 
 
-class Market:
-    """The questions. Every method returns rows as named tuples; money in them is exact."""
+@dataclass(frozen=True, slots=True)
+class PriceMetrics:
+    """Prices of an asset over five minutes. `volatility` is the standard deviation over the mean."""
 
-    def __init__(self, columnar: Columnar) -> None:
-        self.columnar = columnar
+    asset_id: str
+    bucket: datetime
+    samples: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    mean: float
+    volatility: float | None
+    trend_per_hour: float
 
-    async def _ask(self, query: str, **params: Any) -> Sequence[Any]:
-        return await self.columnar.query_rows(QUERIES[query].sql.rstrip().rstrip(";"), params)
 
-    async def price_metrics(self, asset_id: str, since: datetime, until: datetime) -> Sequence[Any]:
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """An asset, and by which part its price changed; None where there was no price before."""
+
+    asset_id: str
+    price_usd: Decimal
+    change_1h: float | None
+    change_24h: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TvlChange:
+    protocol_id: str
+    chain: str
+    tvl_usd: Decimal
+    tvl_before_usd: Decimal
+    change: float | None
+    alarming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BestYield:
+    """A pool: the mean of its yields, their spread, and the score that takes both spread and risk off."""
+
+    strategy: str
+    protocol_id: str
+    chain: str
+    pool_id: str
+    mean_apy: float
+    stddev_apy: float
+    tvl_usd: Decimal
+    risk_score: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFigures:
+    chain: str
+    tvl_usd: Decimal
+    volume_24h_usd: Decimal
+    events_24h: int
+    events_value_usd: Decimal
+    mean_apy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MarketShare:
+    category: str
+    protocol_id: str
+    tvl_usd: Decimal
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sandwich:
+    """Swaps of one sender before and after another's, and what they brought in units of an asset."""
+
+    chain: str
+    block_number: int
+    pool_id: str
+    attacker: str
+    front_tx: str
+    victim_tx: str
+    back_tx: str
+    profit_units: int
+    profit_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arbitrage:
+    """A transaction whose swaps came back to the asset they began with, and what was gained in units of it."""
+
+    chain: str
+    tx_hash: str
+    sender: str
+    at: datetime
+    swaps: int
+    pools: int
+    token: str
+    profit_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sentiment:
+    """What was said of an asset, and over the span before of the same length."""
+
+    asset_id: str
+    mentions: int
+    mentions_before: int
+    score: float | None
+    score_before: float | None
+    positive: int
+    negative: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolRisk:
+    """How risky a protocol looks, 0 to 100, and of what that is made."""
+
+    protocol_id: str
+    tvl_usd: Decimal
+    security_score: float
+    drawdown: float
+    utilization: float
+    concentration: float
+    risk: float
+
+
+class Market(ColumnarRepository):
+    """The questions. Money in their answers is exact."""
+
+    @question(asset_id="bitcoin:native", since="2026-03-02T12:00:00Z", until="2026-03-02T18:00:00Z")
+    async def price_metrics(self, asset_id: str, since: datetime, until: datetime) -> list[PriceMetrics]:
         """Return five-minute prices of an asset: open, high, low, close, mean, volatility, trend."""
-        return await self._ask("price_metrics", asset_id=asset_id, since=since, until=until)
+        return await self._all(QUERIES["price_metrics"], PriceMetrics, asset_id=asset_id, since=since, until=until)
 
-    async def top_movers(self, at: datetime, *, by_day: bool = False, limit: int = 20) -> Sequence[Any]:
+    @question(at="2026-03-02T18:00:00Z", limit=3)
+    async def top_movers(self, at: datetime, by_day: bool = False, limit: int = 20) -> list[Mover]:
         """Return the assets whose price changed most, over the hour before or over the day."""
-        return await self._ask("top_movers", at=at, by_day=by_day, limit=limit)
+        return await self._all(QUERIES["top_movers"], Mover, at=at, by_day=by_day, limit=limit)
 
-    async def tvl_changes(self, at: datetime, *, hours: int = 24, threshold: float = 0.1) -> Sequence[Any]:
+    @question(at="2026-03-02T18:00:00Z", threshold=0.05)
+    async def tvl_changes(self, at: datetime, hours: int = 24, threshold: float = 0.1) -> list[TvlChange]:
         """Return what is locked in each protocol and its change; `alarming` where that is at least the threshold."""
-        return await self._ask("tvl_changes", at=at, hours=hours, threshold=threshold)
+        if not 1 <= hours <= _MOST_HOURS:
+            raise UsageError(f"a change is over 1 to {_MOST_HOURS} hours (got {hours})")
+        return await self._all(QUERIES["tvl_changes"], TvlChange, at=at, hours=hours, threshold=threshold)
 
+    @question(since="2026-03-01T18:00:00Z", until="2026-03-02T18:00:00Z", limit=2)
     async def best_yields(
-        self, since: datetime, until: datetime, *, least_tvl_usd: Decimal = Decimal(1_000_000), limit: int = 10
-    ) -> Sequence[Any]:
+        self, since: datetime, until: datetime, least_tvl_usd: Decimal = Decimal(1_000_000), limit: int = 10
+    ) -> list[BestYield]:
         """Return the best pools of each strategy, by a score that takes spread and risk off."""
-        return await self._ask("best_yields", since=since, until=until, least_tvl_usd=least_tvl_usd, limit=limit)
+        return await self._all(QUERIES["best_yields"], BestYield, since=since, until=until, least_tvl_usd=least_tvl_usd, limit=limit)
 
-    async def cross_chain(self, at: datetime) -> Sequence[Any]:
+    @question(at="2026-03-02T18:00:00Z")
+    async def cross_chain(self, at: datetime) -> list[ChainFigures]:
         """Return the chains side by side over the day before."""
-        return await self._ask("cross_chain", at=at)
+        return await self._all(QUERIES["cross_chain"], ChainFigures, at=at)
 
-    async def market_share(self, at: datetime) -> Sequence[Any]:
+    @question(at="2026-03-02T18:00:00Z")
+    async def market_share(self, at: datetime) -> list[MarketShare]:
         """Return each protocol's part of what is locked in its kind."""
-        return await self._ask("market_share", at=at)
+        return await self._all(QUERIES["market_share"], MarketShare, at=at)
 
-    async def sandwiches(self, since: datetime, until: datetime, *, limit: int = 1000) -> Sequence[Any]:
+    @question(since="2026-03-02T17:00:00Z", until="2026-03-02T18:00:00Z", limit=10)
+    async def sandwiches(self, since: datetime, until: datetime, limit: int = 1000) -> list[Sandwich]:
         """Return swaps around another's."""
-        return await self._ask("sandwiches", since=since, until=until, limit=limit)
+        return await self._all(QUERIES["sandwiches"], Sandwich, since=since, until=until, limit=limit)
 
-    async def arbitrages(self, since: datetime, until: datetime, *, limit: int = 1000) -> Sequence[Any]:
+    @question(since="2026-03-02T17:00:00Z", until="2026-03-02T18:00:00Z", limit=10)
+    async def arbitrages(self, since: datetime, until: datetime, limit: int = 1000) -> list[Arbitrage]:
         """Return transactions that went in a circle and came out with more."""
-        return await self._ask("arbitrages", since=since, until=until, limit=limit)
+        return await self._all(QUERIES["arbitrages"], Arbitrage, since=since, until=until, limit=limit)
 
-    async def sentiment(self, since: datetime, until: datetime) -> Sequence[Any]:
+    @question(since="2026-03-01T22:00:00Z", until="2026-03-02T18:00:00Z")
+    async def sentiment(self, since: datetime, until: datetime) -> list[Sentiment]:
         """Return the tone about each asset, beside that of the span before."""
-        return await self._ask("sentiment", before=since - (until - since), since=since, until=until)
+        return await self._all(QUERIES["sentiment"], Sentiment, before=since - (until - since), since=since, until=until)
 
-    async def risk(self, at: datetime) -> Sequence[Any]:
+    @question(at="2026-03-02T18:00:00Z")
+    async def risk(self, at: datetime) -> list[ProtocolRisk]:
         """Return protocols by how risky they look."""
-        return await self._ask("risk", at=at)
+        return await self._all(QUERIES["risk"], ProtocolRisk, at=at)

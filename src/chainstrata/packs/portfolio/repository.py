@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from chainstrata.engines.postgres import load_queries
+from chainstrata.packs.portfolio.market import Market
 from chainstrata.packs.portfolio.rows import Asset, PortfolioHolding, PortfolioSnapshot, Tables, TransactionHistory
 from chainstrata.packs.repository import question
 
@@ -119,3 +120,4 @@ def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, dat
 
 
 REPOSITORY = Portfolio
+COLUMNAR = Market

@@ -4,11 +4,13 @@
 
 A `Repository` holds a `Table` for every dataset and `Buckets` for every roll-up. Both read through a `Selection`, which is put together
 step by step and runs when it is asked for rows, pages, a stream or Arrow. Everything takes part in a caller's transaction through
-`using`. Writes are plain SQL, so the statement triggers keep roll-ups true; many rows at once go through `platform.ingest`.
+`using`. Writes are plain SQL, so the statement triggers keep roll-ups true; many rows at once go through `platform.ingest`. What the
+columnar engine answers is asked of a `ColumnarRepository`.
 """
 
+from chainstrata.packs.repository.columnar import ColumnarRepository
 from chainstrata.packs.repository.errors import RowNotFound
-from chainstrata.packs.repository.loading import repository_class
+from chainstrata.packs.repository.loading import columnar_class, repository_class
 from chainstrata.packs.repository.paging import Page
 from chainstrata.packs.repository.questions import Question, question, questions_of
 from chainstrata.packs.repository.reading import Bucket, BucketReader, Buckets, Readable
@@ -21,6 +23,7 @@ __all__ = [
     "Bucket",
     "BucketReader",
     "Buckets",
+    "ColumnarRepository",
     "Page",
     "Question",
     "Readable",
@@ -28,6 +31,7 @@ __all__ = [
     "RowNotFound",
     "Selection",
     "Table",
+    "columnar_class",
     "question",
     "questions_of",
     "repository_class",

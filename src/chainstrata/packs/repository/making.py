@@ -28,6 +28,15 @@ def into(kind: type[R]) -> AsyncRowFactory[R]:
     return factory
 
 
+def make_rows(kind: type[R], rows: Sequence[Any]) -> list[R]:
+    """Return named tuples as `kind`, by the names of their fields."""
+    if not rows:
+        return []
+    wanted: Any = kind
+    make = _maker(wanted, tuple(rows[0]._fields))
+    return [make(row) for row in rows]
+
+
 @cache
 def _maker(kind: Any, names: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
     places = {name: place for place, name in enumerate(names)}

@@ -1,0 +1,270 @@
+"""A route for every question of every pack's repositories: `/api/v1/{pack}/{question}`, made from the method's own signature."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from inspect import Parameter, Signature
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import AfterValidator, AwareDatetime
+
+from chainstrata.access import Role
+from chainstrata.api.access import ThePlatform, guard
+from chainstrata.api.envelope import JSON, answer_rows
+from chainstrata.api.errors import documented
+from chainstrata.api.examples import FRESHNESS
+from chainstrata.errors import UsageError
+from chainstrata.model import Catalog
+from chainstrata.node import Platform
+from chainstrata.packs.repository import Question, columnar_class, questions_of, repository_class
+from chainstrata.query import Freshness
+
+MOST: Final = 10_000
+"""Rows one answer may have; larger ones are read from Python, or as a stream of their dataset."""
+_LISTED: Final = 1000
+_LONGEST: Final = 1000
+_BOUNDED: Final = ("limit", "points")
+_EXACT_IN_A_DOUBLE: Final = 2**53 - 1
+# Days, and instants, with room for spans before and after them.
+_FIRST: Final = date(1900, 1, 1)
+_LAST: Final = date(2200, 1, 1)
+_ERRORS: Final = documented(400, 401, 403, 404, 422, 429, 503, 504)
+
+
+class AnswerTooLarge(UsageError):
+    """A question whose answer has more rows than one answer over HTTP may have."""
+
+    code = "answer_too_large"
+    http_status = 422
+
+    def __init__(self, question: str) -> None:
+        super().__init__(
+            f"the answer to {question} has more than {MOST} rows",
+            hint="Ask for a shorter span or for fewer things, or read it from Python.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that only reads, whose it is, and whether the columnar engine answers it."""
+
+    pack: str
+    question: Question
+    columnar: bool
+
+    async def answer(self, platform: Platform, arguments: dict[str, Any]) -> tuple[list[Any], Freshness]:
+        """Return its rows, and how fresh they are."""
+        if self.columnar:
+            found = await self.question.ask(await platform.columnar_repository(self.pack), **arguments)
+            freshness = Freshness(None, datetime.now(UTC))
+        else:
+            # Asked for first: what was committed before it is in what is read after it.
+            freshness = Freshness(await platform.pulse.lsn(), datetime.now(UTC))
+            found = await self.question.ask(platform.repository(self.pack), **arguments)
+        rows = found if isinstance(found, list) else [] if found is None else [found]
+        if len(rows) > MOST:
+            raise AnswerTooLarge(f"{self.pack}.{self.question.name}")
+        return rows, freshness
+
+
+def add_questions(router: APIRouter, catalog: Catalog) -> None:
+    """Add the routes of all packs that are in use."""
+    for one in list_questions(catalog):
+        question = one.question
+        summary, _, rest = question.doc.partition("\n")
+        content = {JSON: {"example": example_of(question), "schema": schema_of(question)}}
+        router.add_api_route(
+            f"/{one.pack}/{question.name}",
+            _endpoint(one),
+            methods=["GET"],
+            summary=summary.removeprefix("Return ").rstrip("."),
+            description=f"{rest.strip() or summary}\n\nThe answer is a list; a question for one thing gives none or one.",
+            operation_id=f"{one.pack}_{question.name}",
+            tags=[one.pack],
+            dependencies=[Depends(guard(Role.READ))],
+            response_model=None,
+            responses={200: {"content": content}, 304: {"description": "The rows are those that If-None-Match names."}, **_ERRORS},
+        )
+
+
+def list_questions(catalog: Catalog) -> Iterator[Asked]:
+    """Yield every question that only reads."""
+    for pack in catalog.packs:
+        for question in questions_of(repository_class(pack)):
+            if not question.writes:
+                yield Asked(pack.name, question, columnar=False)
+        columnar = columnar_class(pack)
+        for question in questions_of(columnar) if columnar is not None else ():
+            yield Asked(pack.name, question, columnar=True)
+
+
+def _endpoint(one: Asked) -> Callable[..., Any]:
+    question = one.question
+
+    async def answer(request: Request, platform: ThePlatform, **arguments: Any) -> Response:
+        rows, freshness = await one.answer(platform, arguments)
+        return answer_rows(request, [json.dumps(as_row(row), allow_nan=False) for row in rows], freshness)
+
+    given = [
+        Parameter("request", Parameter.KEYWORD_ONLY, annotation=Request),
+        Parameter("platform", Parameter.KEYWORD_ONLY, annotation=ThePlatform),
+    ]
+    given += [
+        Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=_parameter(each.name, each.kind, question.example))
+        for each in question.arguments
+    ]
+    answer.__signature__ = Signature(given)  # type: ignore[attr-defined]  # what FastAPI reads
+    answer.__name__ = question.name
+    return answer
+
+
+# What it takes -------------------------------------------------------------------------------------------------------
+
+
+def _parameter(name: str, kind: Any, example: Any) -> Any:
+    """Return a parameter's type as a query string can carry it."""
+    options: dict[str, Any] = {"openapi_examples": {"example": {"value": example[name]}}} if name in example else {}
+    own = next((one for one in get_args(kind) if one is not type(None)), kind) if get_origin(kind) in {Union, UnionType} else kind
+    if own is int:
+        options |= {"ge": 1, "le": MOST} if name in _BOUNDED else {"ge": -(2**63), "le": 2**63 - 1}
+    elif own in {float, Decimal}:
+        options |= {"allow_inf_nan": False}
+    elif own is str:
+        options |= _TEXT
+    elif get_origin(own) is Sequence:
+        options |= {"max_length": _LISTED}
+    return Annotated[_carried(kind), Query(**options)]
+
+
+# PostgreSQL has no text with a NUL.
+_TEXT: Final = {"max_length": _LONGEST, "pattern": "^[^\\x00]*$"}
+
+
+def _carried(kind: Any) -> Any:
+    if get_origin(kind) is Sequence:
+        return list[_carried(get_args(kind)[0])]  # type: ignore[misc]  # a type made at run time
+    if get_origin(kind) in {Union, UnionType}:
+        [own] = [one for one in get_args(kind) if one is not type(None)]
+        return _carried(own) | None
+    # A time without a zone could be any of a day's.
+    if kind is datetime:
+        return Annotated[AwareDatetime, AfterValidator(_within)]
+    return Annotated[date, AfterValidator(_within)] if kind is date else kind
+
+
+def _within(moment: Any) -> Any:
+    day = moment.date() if isinstance(moment, datetime) else moment
+    if not _FIRST <= day < _LAST:
+        raise ValueError(f"has to be from {_FIRST.year} to {_LAST.year - 1}")
+    return moment
+
+
+# What it answers -----------------------------------------------------------------------------------------------------
+
+
+def as_row(found: Any) -> Any:
+    """Return one thing of an answer as an object: a lone figure is its `value`."""
+    return plain(found) if is_dataclass(found) else {"value": plain(found)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can carry it. Exact numbers are text; whole ones a number as long as a double holds them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name.removesuffix("_"): plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, bool | StrEnum) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _UNREAL[str(value)]
+    if isinstance(value, int):
+        return value if abs(value) <= _EXACT_IN_A_DOUBLE else str(value)
+    if isinstance(value, date):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else str(value)
+
+
+# As PostgreSQL has them in JSON.
+_UNREAL: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_EXAMPLES: Final[dict[Any, Any]] = {
+    bool: False,
+    bytes: "0x00",
+    date: "2026-01-02",
+    datetime: "2026-01-02T03:04:05Z",
+    Decimal: "1.5",
+    float: 0.5,
+    int: 7,
+    str: "…",
+    timedelta: 90.0,
+    UUID: "9b2c1a4e-6a55-4f0b-9d8e-2f1f4c7d5a11",
+}
+_SCHEMAS: Final[dict[Any, dict[str, Any]]] = {
+    bool: {"type": "boolean"},
+    bytes: {"type": "string", "pattern": "^0x[0-9a-f]*$"},
+    date: {"type": "string", "format": "date"},
+    datetime: {"type": "string", "format": "date-time"},
+    Decimal: {"type": "string"},
+    float: {"type": ["number", "string"]},
+    int: {"type": ["integer", "string"]},
+    str: {"type": "string"},
+    timedelta: {"type": "number"},
+    UUID: {"type": "string", "format": "uuid"},
+}
+
+
+def _row_of(question: Question) -> Any:
+    kind = question.answer
+    while get_origin(kind) in {list, Union, UnionType}:
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    return kind
+
+
+def example_of(question: Question) -> dict[str, Any]:
+    """Return an answer as the description shows it."""
+    kind = _row_of(question)
+    row = _sample(kind) if is_dataclass(kind) else {"value": _sample(kind)}
+    return {"data": [row], "page": {"next": None, "limit": 1}, "freshness": FRESHNESS}
+
+
+def _sample(kind: Any) -> Any:
+    if get_origin(kind) in {Union, UnionType}:
+        return _sample(next(one for one in get_args(kind) if one is not type(None)))
+    if get_origin(kind) is list:
+        return [_sample(get_args(kind)[0])]
+    if is_dataclass(kind):
+        return {name.removesuffix("_"): _sample(own) for name, own in get_type_hints(kind).items()}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return next(iter(kind)).value
+    return _EXAMPLES.get(kind)
+
+
+def schema_of(question: Question) -> dict[str, Any]:
+    """Return the schema of its answers: the envelope, with rows as the question declares them."""
+    kind = _row_of(question)
+    row = _schema(kind) if is_dataclass(kind) else {"type": "object", "properties": {"value": _schema(kind)}, "required": ["value"]}
+    rows = {"type": "array", "items": row}
+    return {"allOf": [{"$ref": "#/components/schemas/RowsAnswer"}, {"type": "object", "properties": {"data": rows}}]}
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    if get_origin(kind) in {Union, UnionType}:
+        return {"anyOf": [_schema(one) for one in get_args(kind) if one is not type(None)] + [{"type": "null"}]}
+    if get_origin(kind) is list:
+        return {"type": "array", "items": _schema(get_args(kind)[0])}
+    if is_dataclass(kind):
+        own = {name.removesuffix("_"): _schema(hint) for name, hint in get_type_hints(kind).items()}
+        return {"type": "object", "properties": own, "required": list(own)}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return {"type": "string", "enum": [one.value for one in kind]}
+    return _SCHEMAS.get(kind, {})

@@ -1,0 +1,21 @@
+"""`ColumnarRepository`: questions of a pack that the columnar engine answers."""
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chainstrata.engines.postgres import Query
+from chainstrata.packs.repository import making
+
+if TYPE_CHECKING:
+    from chainstrata.engines.clickhouse import Columnar
+
+Row = TypeVar("Row")
+
+
+class ColumnarRepository:
+    """Holds the connection. A subclass has the questions; rows come as the dataclasses they name, numbers exact."""
+
+    def __init__(self, columnar: "Columnar") -> None:
+        self.columnar = columnar
+
+    async def _all(self, query: Query, row: type[Row], /, **params: Any) -> list[Row]:
+        return making.make_rows(row, await self.columnar.query_rows(query.sql.rstrip().rstrip(";"), params))

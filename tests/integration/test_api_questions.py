@@ -1,0 +1,113 @@
+"""Every question of every repository over HTTP: the same answer as from Python, guarded, described, with its freshness."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import TypeAdapter
+
+from chainstrata.api.questions import as_row, list_questions, plain
+from chainstrata.engines.postgres import Database
+from chainstrata.model import Catalog
+from chainstrata.node import Platform
+from chainstrata.packs.repository import Question
+from tests.fixtures.api import make_platform, open_client
+from tests.fixtures.packs import OPTIONS
+from tests.fixtures.samples import Sampled
+
+
+@pytest.fixture
+async def platform(sampled: Sampled, catalog: Catalog, tmp_path: Path) -> AsyncIterator[Platform]:
+    async with Database(sampled.conninfo, options=OPTIONS) as database:
+        yield make_platform(database, sampled.conninfo, catalog, tmp_path)
+
+
+@pytest.fixture
+async def client(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_client(platform) as client:
+        yield client
+
+
+def of_postgres(catalog: Catalog) -> list[tuple[str, Question]]:
+    return [(one.pack, one.question) for one in list_questions(catalog) if not one.columnar]
+
+
+def sent(value: Any) -> Any:
+    return [str(item) for item in value] if isinstance(value, list) else str(value)
+
+
+async def test_every_question_answers_over_http_what_it_answers_from_python(client: httpx.AsyncClient, platform: Platform) -> None:
+    with_rows = 0
+    for pack, question in of_postgres(platform.catalog):
+        answer = await client.get(f"/api/v1/{pack}/{question.name}", params={name: sent(value) for name, value in question.example.items()})
+        assert answer.status_code == 200, f"{pack}.{question.name}: {answer.text}"
+        kinds = {argument.name: argument.kind for argument in question.arguments}
+        example = {name: TypeAdapter(kinds[name]).validate_python(value) for name, value in question.example.items()}
+        found = await question.ask(platform.repository(pack), **example)
+        rows = found if isinstance(found, list) else [found] if found is not None else []
+        if question.name not in {"health_score", "query_performance", "stuck_packets"}:  # these move with the clock
+            assert answer.json()["data"] == json.loads(json.dumps([as_row(row) for row in rows])), question.name
+        assert "/" in answer.json()["freshness"]["lsn"]
+        with_rows += bool(rows)
+    assert with_rows > 20
+
+
+async def test_every_question_is_described_with_its_parameters_and_an_example(client: httpx.AsyncClient, platform: Platform) -> None:
+    paths = (await client.get("/api/v1/openapi.json")).json()["paths"]
+    for asked in list_questions(platform.catalog):
+        question = asked.question
+        route = paths[f"/api/v1/{asked.pack}/{question.name}"]["get"]
+        assert route["summary"]
+        told = route.get("parameters", [])
+        assert {one["name"] for one in told} == {argument.name for argument in question.arguments}
+        assert {one["name"] for one in told if one["required"]} == {one.name for one in question.arguments if one.required}
+        assert route["responses"]["200"]["content"]["application/json"]["example"]["data"]
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/validators/validator?validator_index=x", "validator_index"),
+        ("/validators/unresolved_alerts?severity=grave", "severity"),
+        ("/validators/unresolved_alerts?limit=0", "limit"),
+        ("/validators/unresolved_alerts?limit=1000000", "limit"),
+        ("/prices/price_history?coin_id=bitcoin", "since"),
+        ("/prices/price_history?coin_id=bitcoin&since=2026-11-20T10:00:00", "since"),
+        ("/portfolio/value?user_id=1", "user_id"),
+        ("/portfolio/search_assets?text=%00", "text"),
+        ("/validators/validator?validator_index=9223372036854775808", "validator_index"),
+        ("/validators/missed_duties?since=0001-01-01T00:00:00Z&until=2026-01-01T00:00:00Z", "since"),
+        ("/prices/api_usage_by_day?until=0001-01-01", "until"),
+        ("/insights/services_above?limit=nan", "limit"),
+    ],
+)
+async def test_what_a_question_does_not_take_is_told(client: httpx.AsyncClient, path: str, problem: str) -> None:
+    answer = await client.get(f"/api/v1{path}")
+    assert answer.status_code == 422
+    assert problem in answer.text
+
+
+async def test_who_may_not_read_gets_no_answer(platform: Platform) -> None:
+    async with open_client(platform, peer="10.0.0.9", base="http://node.example") as stranger:
+        assert (await stranger.get("/api/v1/validators/unresolved_by_severity")).status_code == 401
+
+
+async def test_the_same_rows_are_not_sent_twice(client: httpx.AsyncClient) -> None:
+    first = await client.get("/api/v1/validators/unresolved_by_severity")
+    again = await client.get("/api/v1/validators/unresolved_by_severity", headers={"If-None-Match": first.headers["ETag"]})
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+
+
+async def test_an_answer_too_large_for_one_is_refused(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainstrata.api.questions.MOST", 2)
+    answer = await client.get("/api/v1/prices/collections")
+    enough = await client.get("/api/v1/validators/missed_duties?since=2026-01-01T00:00:00Z&until=2027-01-01T00:00:00Z")
+    assert (answer.status_code, enough.status_code, enough.json()["error"]["code"]) == (200, 422, "answer_too_large")
+
+
+def test_numbers_that_a_double_would_spoil_are_text() -> None:
+    assert plain([2**53 - 1, 2**53, -(2**60), True]) == [2**53 - 1, str(2**53), str(-(2**60)), True]
+    assert plain([1.5, float("nan"), float("-inf")]) == [1.5, "NaN", "-Infinity"]
