@@ -271,6 +271,19 @@ def test_what_a_roll_up_does_not_take_is_marked_and_not_lost(world: World) -> No
     world.runner.run(work())
 
 
+@pytest.mark.parametrize("meter", [None, "gas", "2.5", str(2**70)])
+def test_a_row_of_no_entity_goes_to_quarantine_and_the_rest_goes_on(world: World, meter: str | None) -> None:
+    async def work() -> None:
+        await world.begin()
+        rows = slot(0, 50)
+        rows["meter"] = pa.array([*map(str, range(49)), meter])
+        answer = await world.writers[0].ingest("meters.changes", pa.table(rows))
+        assert (answer.accepted, answer.quarantined) == (49, 1)
+        assert await world.database.fetch_value("SELECT count(*) FROM meters.change") == 49
+
+    world.runner.run(work())
+
+
 def slot(number: int, meters: int, changed: int = 0) -> dict[str, Any]:
     """Return the columns of a reading of all meters, some of which read one more."""
     meter = np.arange(meters)

@@ -13,6 +13,7 @@ from chainstrata.engines.postgres import Connection
 from chainstrata.engines.postgres.copying import copying
 from chainstrata.ingest.arrow import pc
 from chainstrata.ingest.copy import copy_rows
+from chainstrata.ingest.errors import UnfitColumn
 from chainstrata.ingest.record import Array
 from chainstrata.ingest.sift import instant
 from chainstrata.ingest.wire import WireTable
@@ -24,11 +25,16 @@ NEVER: Final = np.iinfo(np.int64).min
 
 
 def numbers_of(dataset: Dataset, rows: Any) -> Array:
-    """Return the numbers of the rows' entities."""
+    """Return the numbers of the rows' entities. Raises `UnfitColumn` for values that are no such numbers."""
     [entity] = dataset.entity
     column = rows.column(entity)
+    if column.null_count:
+        raise UnfitColumn(dataset.table.fullname, entity, "a row has no value, and needs one")
     if not pa.types.is_int64(column.type):
-        column = pc.cast(column, pa.int64())
+        try:
+            column = pc.cast(column, pa.int64())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise UnfitColumn(dataset.table.fullname, entity, str(error).splitlines()[0]) from error
     numbers: Array = column.to_numpy()
     return numbers
 
