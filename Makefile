@@ -12,8 +12,8 @@ ARGS ?=
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-up: node-environment ## start the node on this machine; Ctrl-C stops it
-	@exec $(RUN) chainstrata up $(ARGS)
+up: node-environment ## start the node on this machine; Ctrl-C stops it (DEMO=1 sends it rows to look at)
+	@exec $(RUN) chainstrata up $(if $(filter 1,$(DEMO)),--node-demo true) $(ARGS)
 
 test: .venv ## run the tests (ARGS="-k pools" to choose)
 	@$(RUN) pytest $(ARGS)

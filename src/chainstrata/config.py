@@ -103,6 +103,8 @@ NODE_STOP_TIMEOUT = _setting(
     "How long services may take to finish what is in hand when the node stops.",
     check=_not_negative,
 )
+NODE_DEMO = _setting("node.demo", bool, False, "Let the node send rows that are made up, as the sources of every pack would.")
+NODE_DEMO_RATE = _setting("node.demo_rate", int, 200, "Rows a second that a demonstration sends, all packs together.", check=_positive)
 API_LOCAL_READS = _setting(
     "api.local_reads",
     bool,

@@ -34,6 +34,21 @@ def test_the_tutorial(installed: Installed, desk: Path) -> None:
     assert "the schema is what is declared" in said
 
 
+@pytest.mark.timeout(600)
+def test_the_page_on_streams(installed: Installed, desk: Path) -> None:
+    environment = installed.environment | {"CHAINSTRATA_NODE_DEMO_RATE": "20"}
+    said = Walkthrough(desk, environment).follow(ROOT / "docs/howto/simulate.md", install=False)
+    for text, dataset in ((said[0], "prices.minute"), (said[1], "validators.snapshots")):
+        [row] = [
+            line.split() for line in text.replace("\u2009", "").splitlines() if line.startswith(f"{dataset} ") and len(line.split()) == 11
+        ]
+        sent, late, doubled, broken, *became = (int(cell) for cell in row[1:])
+        assert sent == sum(became) > 0
+        assert became[4] == broken
+        assert (late > 0, doubled > 0) == (dataset != "prices.minute",) * 2
+    assert "every bucket is what its rows give" in said[1]
+
+
 def test_what_is_installed_is_whole(installed: Installed, desk: Path) -> None:
     """The page, its files and the queries are part of the package, and its commands are there."""
     command = [str(installed.directory / "bin/chainstrata")]

@@ -1,4 +1,4 @@
-"""The commands that stand directly below `chainstrata`: `up`, `status`, `ingest`, `psql`, `version`."""
+"""The commands that stand directly below `chainstrata`: `up`, `status`, `ingest`, `simulate`, `psql`, `version`."""
 
 import platform
 import sys
@@ -9,6 +9,7 @@ from chainstrata.cli.command import App
 from chainstrata.cli.ingest import ingest
 from chainstrata.cli.invocation import output, settings
 from chainstrata.cli.psql import psql
+from chainstrata.cli.simulate import simulate
 from chainstrata.cli.status import show_status
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def register(app: App) -> None:
     app.command("up")(up)
     app.command("status")(show_status)
     app.command("ingest")(ingest)
+    app.command("simulate")(simulate)
     app.command("psql", context_settings={"ignore_unknown_options": True})(psql)
     app.command("version")(show_version)
 

@@ -41,6 +41,7 @@ from chainstrata.engines.postgres.processes import read_process
 from chainstrata.errors import ChainStrataError
 from chainstrata.jobs import Lease, Schedule
 from chainstrata.node.columnar import ColumnarAccess, ColumnarService
+from chainstrata.node.demo import demo_services
 from chainstrata.node.http import Application, HttpService, address_of, bind, is_loopback
 from chainstrata.node.logs import logging_to
 from chainstrata.node.platform import Platform
@@ -211,6 +212,7 @@ class Node:
                     services.append(CaptureService(platform.mirrors))
             if any(pack.backfills for pack in platform.catalog.packs):
                 services.append(platform.backfill_workers())
+            services += demo_services(platform)
             grace = self.config[NODE_STOP_TIMEOUT].total_seconds()
             self._supervisor = await stack.enter_async_context(Supervisor(services, grace=grace))
             detail.text = ", ".join(service.name for service in services)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from chainstrata.packs.validators.repository import Validators
     from chainstrata.retention import Dependant, Outcome, Retention
     from chainstrata.retention.archives import Archives
+    from chainstrata.simulate import Simulation
 
 __all__ = ["Platform", "Step", "connect"]
 
@@ -179,6 +180,13 @@ class Platform:
         from chainstrata.ingest import Samples
 
         return Samples(self.database, self.catalog, self._ensure_partitions, self.rollups)
+
+    @property
+    def simulation(self) -> "Simulation":
+        """Streams that are made up: `platform.simulation.run("prices")`."""
+        from chainstrata.simulate import Simulation
+
+        return Simulation(self.catalog, self.ingest, self._ensure_partitions)
 
     @property
     def retention(self) -> "Retention":

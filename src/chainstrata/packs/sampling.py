@@ -1,9 +1,10 @@
-"""Pieces that sample data is made of: columns of Arrow from numpy, the same for the same generator.
+"""Pieces that sample data and streams are made of: columns of Arrow from numpy, the same for the same generator.
 
 Every column is made as a whole; nothing here goes row by row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -22,6 +23,15 @@ Numbers = npt.NDArray[Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH_ROWS = 200_000
 """About how many rows a table of a large sample has, so that none fills the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a stream tells of one span of its clock, in microseconds since 1970. One without length is what the others stand on."""
+
+    start: int
+    end: int
+    tables: Sequence[tuple[str, Any]]
 
 
 def of_scale(sizes: Mapping[str, T], scale: str) -> T:
@@ -52,6 +62,11 @@ def chosen(codes: Any, values: type[StrEnum] | Sequence[str], null: Any = None) 
     return pa.DictionaryArray.from_arrays(pa.array(np.asarray(codes, dtype="i4"), mask=null), pa.array(texts)).dictionary_decode()
 
 
+def floor_to(micros: int, period: int, origin: int = 0) -> int:
+    """Return the start of the period that an instant is in."""
+    return micros - (micros - origin) % period
+
+
 def constant(value: Any, rows: int, kind: Any = None) -> Any:
     """Return a column that holds one value everywhere."""
     return pa.repeat(pa.scalar(value, kind), rows)
@@ -79,7 +94,7 @@ def spread_texts(keys: Any, size: int, prefix: str = "0x", *, upper: bool = Fals
     """Return what `spread` gives as hex behind a prefix, such as hashes of blocks by their numbers."""
     raw = spread(keys, size)
     digits = np.frombuffer(b"0123456789ABCDEF" if upper else b"0123456789abcdef", dtype="u1")
-    nibbles = np.stack([raw >> 4, raw & 15], axis=2).reshape(len(raw), -1)
+    nibbles = np.stack([raw >> 4, raw & 15], axis=2).reshape(len(raw), 2 * size)
     return _texts_of_width(digits[nibbles], prefix)
 
 

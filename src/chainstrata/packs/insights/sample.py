@@ -74,38 +74,54 @@ GIB = 2**30
 def _metrics(rng: np.random.Generator, minutes: int, now: int) -> Iterator[tuple[str, Any]]:
     """Yield a value a minute for every instance: load with the rhythm of the day, latency with the load, memory until a restart."""
     ticks = now // MINUTE * MINUTE - MINUTE * np.arange(minutes - 1, -1, -1, dtype="i8")
-    hour = ticks % DAY / 3_600_000_000
-    weekend = (ticks // DAY + 3) % 7 >= 5
-    rhythm = (1 + np.cos((hour - 16) / 24 * 2 * np.pi)) / 2 * np.where(weekend, 0.6, 1)
+    busy = rhythm(ticks)
     rows = Rows("insights.metrics")
     for service in SERVICES:
         for number in range(service.instances):
-            there = rng.random(minutes) > 0.001
-            for kind, unit, values in _measure(rng, service, rhythm):
-                seen = np.flatnonzero(there)
-                rows.add(
-                    {
-                        "service_name": constant(service.name, len(seen)),
-                        "metric_type": constant(kind, len(seen)),
-                        "timestamp": instants(ticks[seen]),
-                        "instance": constant(f"{service.name}-{number}", len(seen)),
-                        "metric_value": values[seen],
-                        "unit": constant(unit, len(seen)),
-                        "metric_metadata": constant('{"region": "us-central1"}' if kind == "cpu" else None, len(seen), pa.string()),
-                    }
-                )
+            seen = np.flatnonzero(rng.random(minutes) > 0.001)
+            name = constant(f"{service.name}-{number}", len(seen))
+            age = np.arange(minutes) + rng.integers(0, RESTART_EVERY)
+            load = np.clip(service.night + service.day * busy + _walk(rng, minutes), 0.5, 100)
+            services = constant(service.name, len(seen))
+            for piece in metric_columns(rng, services, name, ticks[seen], load[seen], np.full(len(seen), service.latency), age[seen]):
+                rows.add(piece)
                 yield from rows.full()
     yield from rows.rest()
 
 
-def _measure(rng: np.random.Generator, service: Service, rhythm: Numbers) -> Iterator[tuple[str, str, Numbers]]:
-    minutes = len(rhythm)
-    load = np.clip(service.night + service.day * rhythm + _walk(rng, minutes), 0.5, 100)
-    yield "cpu", "percent", load
-    yield "latency", "ms", service.latency * np.exp(rng.normal(0, 0.25, minutes)) / np.maximum(0.15, 1 - load / 110)
-    since_restart = (np.arange(minutes) + rng.integers(0, 4_000)) % 4_000
-    yield "memory", "bytes", np.rint(GIB * (0.6 + since_restart / 4_000)) + rng.integers(0, 2**24, minutes)
-    yield "requests", "per_minute", rng.poisson(10 + load * 12).astype("f8")
+RESTART_EVERY = 4_000
+"""Minutes from one restart of an instance to the next."""
+
+
+def rhythm(ticks: Numbers) -> Numbers:
+    """Return how busy it is at some instants, from 0 to 1: most in the afternoon of a working day."""
+    hour = ticks % DAY / 3_600_000_000
+    weekend = (ticks // DAY + 3) % 7 >= 5
+    found: Numbers = (1 + np.cos((hour - 16) / 24 * 2 * np.pi)) / 2 * np.where(weekend, 0.6, 1)
+    return found
+
+
+def metric_columns(
+    rng: np.random.Generator, services: Any, names: Any, ticks: Numbers, load: Numbers, latency: Numbers, age: Numbers
+) -> Iterator[dict[str, Any]]:
+    """Yield every metric that follows from a load; `age` counts the minutes that decide how much memory is in use."""
+    rows, since_restart = len(load), age % RESTART_EVERY
+    figures = (
+        ("cpu", "percent", load),
+        ("latency", "ms", latency * np.exp(rng.normal(0, 0.25, rows)) / np.maximum(0.15, 1 - load / 110)),
+        ("memory", "bytes", np.rint(GIB * (0.6 + since_restart / RESTART_EVERY)) + rng.integers(0, 2**24, rows)),
+        ("requests", "per_minute", rng.poisson(10 + load * 12).astype("f8")),
+    )
+    for kind, unit, values in figures:
+        yield {
+            "service_name": services,
+            "metric_type": constant(kind, rows),
+            "timestamp": instants(ticks),
+            "instance": names,
+            "metric_value": values,
+            "unit": constant(unit, rows),
+            "metric_metadata": constant('{"region": "us-central1"}' if kind == "cpu" else None, rows, pa.string()),
+        }
 
 
 def _walk(rng: np.random.Generator, steps: int) -> Numbers:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from chainstrata.packs.portfolio.model import PositionType, ProtocolCategory, RiskLevel, TransactionType
-from chainstrata.packs.portfolio.sample_ledger import CODE, NOBODY, TYPES, Held, Ledger, held_at, make_ledger
+from chainstrata.packs.portfolio.sample_ledger import CODE, NOBODY, TYPES, Held, Ledger, Slots, held_at, make_ledger
 from chainstrata.packs.portfolio.sample_market import (
     ASSETS,
     BRIDGE,
@@ -72,6 +72,23 @@ class Size:
 SIZES = {"small": Size(200, 9, 90, 1), "medium": Size(5_000, 18, 365, 7), "large": Size(50_000, 18, 400, 7)}
 
 
+@dataclass(frozen=True, slots=True)
+class People:
+    """The users: their identifiers, and the number that addresses and handles of the first of them are made from."""
+
+    ids: Any
+    first: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def at(self, user: Numbers, null: Any = None) -> Any:
+        return self.ids.take(pa.array(user, mask=null))
+
+    def addresses(self, chain: Numbers, user: Numbers) -> Any:
+        return addresses(chain, self.first + user)
+
+
 def make(scale: str, seed: int, anchor: datetime) -> Iterator[tuple[str, Any]]:
     """Yield (dataset, table), parents first; equal arguments, equal rows. Nothing is later than `anchor`."""
     size = of_scale(SIZES, scale)
@@ -80,9 +97,9 @@ def make(scale: str, seed: int, anchor: datetime) -> Iterator[tuple[str, Any]]:
     first = now - size.days * DAY
     prices = Prices(rng, first // DAY, size.days)
     ledger = make_ledger(rng, size.users, size.movements, first, now, prices)
-    people = uuids(rng, size.users)
-    yield "portfolio.users", _user_rows(rng, people, first)
-    yield "portfolio.wallets", _wallet_rows(ledger, people, first)
+    people = People(uuids(rng, size.users), 0)
+    yield "portfolio.users", user_rows(rng, people, first)
+    yield "portfolio.wallets", wallet_rows(ledger.slots, people, first)
     yield "portfolio.protocols", protocol_rows()
     yield "portfolio.assets", asset_rows(prices, now)
     yield from _holdings(rng, ledger, people, prices, now)
@@ -128,17 +145,17 @@ LAST_NAMES = (
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "BRL")
 
 
-def _user_rows(rng: np.random.Generator, people: Any, first: int) -> Any:
+def user_rows(rng: np.random.Generator, people: People, first: int) -> Any:
     count = len(people)
     given, family = rng.integers(0, len(FIRST_NAMES), count), rng.integers(0, len(LAST_NAMES), count)
-    number = pa.array(np.arange(count)).cast(pa.string())
+    number = pa.array(people.first + np.arange(count)).cast(pa.string())
     names = (chosen(given, FIRST_NAMES), chosen(family, LAST_NAMES))
     handles = pc.binary_join_element_wise(pc.utf8_lower(names[0]), number, ".")
     mails = pc.binary_join_element_wise(handles, "example.org", "@")
     closed = rng.random(count) < 0.02
     return pa.table(
         {
-            "user_id": people,
+            "user_id": people.ids,
             "handle": handles,
             "display_name": pc.binary_join_element_wise(*names, " "),
             "email": pc.if_else(pa.array(rng.random(count) < 0.7), mails, pa.scalar(None, pa.string())),
@@ -151,14 +168,14 @@ def _user_rows(rng: np.random.Generator, people: Any, first: int) -> Any:
     )
 
 
-def _wallet_rows(ledger: Ledger, people: Any, first: int) -> Any:
-    owned = np.unique(ledger.slots.user * len(CHAIN_NAMES) + CHAIN_OF[ledger.slots.asset])
+def wallet_rows(slots: Slots, people: People, first: int) -> Any:
+    owned = np.unique(slots.user * len(CHAIN_NAMES) + CHAIN_OF[slots.asset])
     user, chain = owned // len(CHAIN_NAMES), owned % len(CHAIN_NAMES)
     return pa.table(
         {
             "chain": chosen(chain, CHAIN_NAMES),
-            "address": addresses(chain, user),
-            "user_id": people.take(pa.array(user)),
+            "address": people.addresses(chain, user),
+            "user_id": people.at(user),
             "label": chosen(user % 3, ["main", "cold storage", "trading"], user % 4 == 0),
             "created_at": instants(np.full(len(user), first)),
         }
@@ -184,7 +201,7 @@ def _dollars(amount: Numbers, asset: Numbers, micros: Numbers, prices: Prices) -
 
 
 # Holdings ------------------------------------------------------------------------------------------------------------
-def _holdings(rng: np.random.Generator, ledger: Ledger, people: Any, prices: Prices, now: int) -> Iterator[tuple[str, Any]]:
+def _holdings(rng: np.random.Generator, ledger: Ledger, people: People, prices: Prices, now: int) -> Iterator[tuple[str, Any]]:
     """Yield what every slot has come to: in the wallet, in the protocol it was put into, and owed to that."""
     slots = ledger.slots
     everything = np.arange(len(slots))
@@ -193,25 +210,36 @@ def _holdings(rng: np.random.Generator, ledger: Ledger, people: Any, prices: Pri
     kinds = ((everything, slots.wallet, ""), (placed, slots.placed, "placed"), (owed, slots.owed, PositionType.BORROWED.value))
     for some, amounts, kind in kinds:
         for start in range(0, len(some), BATCH_ROWS):
-            rows.add(_holding_columns(rng, ledger, people, prices, some[start : start + BATCH_ROWS], amounts, kind, now))
+            part = some[start : start + BATCH_ROWS]
+            observed = now - rng.integers(0, 45 * 60 * 1_000_000, len(part))
+            rows.add(holding_columns(rng, slots, people, prices, part, amounts, kind, observed, now))
             yield from rows.full()
     yield from rows.rest()
 
 
-def _holding_columns(
-    rng: np.random.Generator, ledger: Ledger, people: Any, prices: Prices, slot: Numbers, amounts: Numbers, kind: str, now: int
+def holding_columns(
+    rng: np.random.Generator,
+    slots: Slots,
+    people: People,
+    prices: Prices,
+    slot: Numbers,
+    amounts: Numbers,
+    kind: str,
+    seen: Numbers,
+    now: int,
 ) -> Mapping[str, Any]:
-    asset, user = ledger.slots.asset[slot], ledger.slots.user[slot]
+    """Return what some slots have come to, each as of the last block when it was seen."""
+    asset, user = slots.asset[slot], slots.user[slot]
     chain, amount = CHAIN_OF[asset], amounts[slot]
-    height = heights(chain, now - rng.integers(0, 45 * 60 * 1_000_000, len(slot)))
+    height = heights(chain, seen)
     observed = block_times(chain, height)
     micros = np.full(len(slot), now)
     paid = (_dollars(amount, asset, micros, prices) * rng.uniform(0.6, 1.3, len(slot))).astype("i8")
     unknown = (rng.random(len(slot)) < 0.3) | ~PRICED[asset] | (kind == PositionType.BORROWED)
     return {
-        "user_id": people.take(pa.array(user)),
+        "user_id": people.at(user),
         "chain": chosen(chain, CHAIN_NAMES),
-        "wallet_address": addresses(chain, user),
+        "wallet_address": people.addresses(chain, user),
         "asset_id": chosen(asset, [each.asset_id for each in ASSETS]),
         "protocol_id": chosen(HOME[asset] if kind else np.full(len(slot), WALLET), PROTOCOL_IDS),
         "position_type": chosen(asset, POSITION) if kind == "placed" else constant(kind or PositionType.WALLET.value, len(slot)),
@@ -247,14 +275,14 @@ STRANGERS = 10**9
 """Keys of addresses from here on belong to nobody we know."""
 
 
-def _transactions(ledger: Ledger, people: Any, prices: Prices, now: int) -> Iterator[tuple[str, Any]]:
+def _transactions(ledger: Ledger, people: People, prices: Prices, now: int) -> Iterator[tuple[str, Any]]:
     """Yield the history in the order it happened."""
     order = np.argsort(ledger.micros, kind="stable")
     for start in range(0, len(order), BATCH_ROWS):
-        yield "portfolio.transactions", pa.table(_transaction_columns(ledger, people, prices, order[start : start + BATCH_ROWS], now))
+        yield "portfolio.transactions", pa.table(transaction_columns(ledger, people, prices, order[start : start + BATCH_ROWS], now))
 
 
-def _transaction_columns(ledger: Ledger, people: Any, prices: Prices, at: Numbers, now: int) -> dict[str, Any]:
+def transaction_columns(ledger: Ledger, people: People, prices: Prices, at: Numbers, now: int) -> dict[str, Any]:
     asset, user, kind, micros, height = ledger.asset[at], ledger.user[at], ledger.kind[at], ledger.micros[at], ledger.height[at]
     chain = CHAIN_OF[asset]
     to = ledger.counterparty[at]
@@ -270,10 +298,12 @@ def _transaction_columns(ledger: Ledger, people: Any, prices: Prices, at: Number
         "block_timestamp": instants(micros),
         "block_number": height,
         "block_hash": block_hashes(chain, height),
-        "user_id": people.take(pa.array(user)),
-        "counterparty_user_id": people.take(pa.array(np.where(known, other, 0), mask=~known)),
-        "wallet_address": addresses(chain, user),
-        "counterparty_address": pc.if_else(pa.array(np.isin(kind, ONE_SIDED)), pa.scalar(None, pa.string()), addresses(chain, other)),
+        "user_id": people.at(user),
+        "counterparty_user_id": people.at(np.where(known, other, 0), ~known),
+        "wallet_address": people.addresses(chain, user),
+        "counterparty_address": pc.if_else(
+            pa.array(np.isin(kind, ONE_SIDED)), pa.scalar(None, pa.string()), people.addresses(chain, other)
+        ),
         "transaction_type": chosen(kind, [each.value for each in TYPES]),
         "asset_id": chosen(asset, [each.asset_id for each in ASSETS]),
         "protocol_id": chosen(through, PROTOCOL_IDS, through == WALLET),
@@ -291,7 +321,7 @@ CATEGORIES = [category.value for category in ProtocolCategory]
 CATEGORY_OF = np.array([CATEGORIES.index(protocol.category.value) for protocol in PROTOCOLS])
 
 
-def _snapshots(ledger: Ledger, people: Any, prices: Prices, midnights: range, now: int) -> Iterator[tuple[str, Any]]:
+def _snapshots(ledger: Ledger, people: People, prices: Prices, midnights: range, now: int) -> Iterator[tuple[str, Any]]:
     """Yield every portfolio at every midnight."""
     rows = Rows("portfolio.snapshots")
     for midnight in midnights:
@@ -300,7 +330,7 @@ def _snapshots(ledger: Ledger, people: Any, prices: Prices, midnights: range, no
     yield from rows.rest()
 
 
-def _snapshot_columns(held: Held, ledger: Ledger, people: Any, prices: Prices, midnight: int, now: int) -> Mapping[str, Any]:
+def _snapshot_columns(held: Held, ledger: Ledger, people: People, prices: Prices, midnight: int, now: int) -> Mapping[str, Any]:
     slots, users = ledger.slots, len(people)
     micros = np.full(len(slots), midnight)
     wallet, placed, owed = (_dollars(amount, slots.asset, micros, prices) for amount in (held.wallet, held.placed, held.owed))
@@ -316,7 +346,7 @@ def _snapshot_columns(held: Held, ledger: Ledger, people: Any, prices: Prices, m
     counts = summed(held.there & PRICED[slots.asset], 1, nowhere) + summed((held.placed > 0) * 1, 1, nowhere)
     as_of = heights(np.arange(len(CHAIN_NAMES)), np.full(len(CHAIN_NAMES), midnight))
     return {
-        "user_id": people,
+        "user_id": people.ids,
         "snapshot_date": instants(np.full(users, midnight)),
         "assets_usd": decimals(summed(wallet + placed, 1, nowhere)[:, 0], 2),
         "debts_usd": decimals(summed(owed, 1, nowhere)[:, 0], 2),

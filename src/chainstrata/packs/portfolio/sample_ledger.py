@@ -69,24 +69,40 @@ class Ledger:
 
 def make_ledger(rng: np.random.Generator, users: int, mean_movements: float, first: int, now: int, prices: Prices) -> Ledger:
     """Return the movements of all users between two instants."""
-    slots = _make_slots(rng, users, mean_movements)
+    slots = make_slots(rng, users, mean_movements)
     slot = np.repeat(np.arange(len(slots)), slots.movements)
     # More happens lately than long ago.
     micros = first + ((now - first) * rng.beta(1.6, 1.0, len(slot))).astype("i8")
-    micros = micros[np.lexsort((micros, slot))]
-    columns = {
-        name: np.zeros(len(slot), dtype="i8") for name in ("kind", "amount", "wallet", "placed", "owed", "transaction", "log", "height")
-    }
-    ledger = Ledger(slots, slot, micros, **columns, counterparty=np.full(len(slot), NOBODY))
+    ledger = _open_ledger(slots, slot, micros[np.lexsort((micros, slot))])
     for step in range(int(slots.movements.max(initial=0))):
         _move(rng, ledger, np.flatnonzero(slots.movements > step), step, prices)
-    _settle(ledger)
-    _pass_on(rng, ledger)
-    _place_in_blocks(rng, ledger, now)
+    _close(rng, ledger, now)
     return ledger
 
 
-def _make_slots(rng: np.random.Generator, users: int, mean_movements: float) -> Slots:
+def move_once(rng: np.random.Generator, slots: Slots, at: Numbers, micros: Numbers, now: int, prices: Prices) -> Ledger:
+    """Return one movement more in each of some slots, whatever was moved in them before."""
+    slots.first[at] = np.arange(len(at))
+    ledger = _open_ledger(slots, at, micros)
+    _move(rng, ledger, at, 0, prices)
+    _close(rng, ledger, now)
+    return ledger
+
+
+def _open_ledger(slots: Slots, slot: Numbers, micros: Numbers) -> Ledger:
+    columns = {
+        name: np.zeros(len(slot), dtype="i8") for name in ("kind", "amount", "wallet", "placed", "owed", "transaction", "log", "height")
+    }
+    return Ledger(slots, slot, micros, **columns, counterparty=np.full(len(slot), NOBODY))
+
+
+def _close(rng: np.random.Generator, ledger: Ledger, now: int) -> None:
+    _settle(ledger)
+    _pass_on(rng, ledger)
+    _place_in_blocks(rng, ledger, now)
+
+
+def make_slots(rng: np.random.Generator, users: int, mean_movements: float) -> Slots:
     """Give every user some assets; most have few, some have many."""
     weight = np.array([asset.weight for asset in ASSETS])
     # The highest of weighted draws are a weighted choice without repetition, for all users at once.

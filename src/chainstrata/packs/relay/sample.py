@@ -96,7 +96,8 @@ def make(scale: str, seed: int, anchor: datetime) -> Iterator[tuple[str, Any]]:
     rng = generator("relay", scale, seed)
     now = microseconds(anchor)
     people, relayers = Accounts(seed * 10**6, size.people), Accounts(seed * 10**6 + 500_000, len(OPERATORS) + 1)
-    packets = _make_packets(rng, size, now)
+    lane = draw_lanes(rng, size.packets)
+    packets = make_packets(rng, lane, np.sort(_moments(rng, size.packets, now, size.days)), size.people, now)
     older = size.packets // 50
     yield "relay.chains", chain_rows()
     yield "relay.channels", channel_rows()
@@ -106,11 +107,16 @@ def make(scale: str, seed: int, anchor: datetime) -> Iterator[tuple[str, Any]]:
 
 
 # Packets -------------------------------------------------------------------------------------------------------------
-def _make_packets(rng: np.random.Generator, size: Size, now: int) -> Packets:
-    count = size.packets
-    lane = rng.choice(len(LANES.weight), count, p=LANES.weight / LANES.weight.sum())
+def draw_lanes(rng: np.random.Generator, count: int) -> Numbers:
+    lanes: Numbers = rng.choice(len(LANES.weight), count, p=LANES.weight / LANES.weight.sum())
+    return lanes
+
+
+def make_packets(rng: np.random.Generator, lane: Numbers, moments: Numbers, people: int, now: int) -> Packets:
+    """Return the whole life of packets sent along lanes at some instants, in order. The outage is in the hours before `now`."""
+    count = len(lane)
     source, target = LANES.source[lane], LANES.target[lane]
-    sent = block_times(source, heights(source, np.sort(_moments(rng, count, now, size.days))))
+    sent = block_times(source, heights(source, moments))
     first = rng.choice(len(SHARE), count, p=SHARE / SHARE.sum())
     second = rng.choice(len(SHARE), count, p=SHARE / SHARE.sum())
     outage = (lane == 3) & (sent > now - 30 * HOUR) & (sent < now - 26 * HOUR)
@@ -132,8 +138,8 @@ def _make_packets(rng: np.random.Generator, size: Size, now: int) -> Packets:
         refused=rng.random(count) < 0.008,
         first=first,
         second=second,
-        sender=rng.integers(0, size.people, count),
-        receiver=rng.integers(0, size.people, count),
+        sender=rng.integers(0, people, count),
+        receiver=rng.integers(0, people, count),
         amount=np.maximum(1, rng.lognormal(17.5, 2.2, count)).astype("i8"),
         expires=np.where(rng.random(count) < 0.05, 0, sent + TIMEOUT),
     )
@@ -224,16 +230,16 @@ class Events:
 
 def _events(rng: np.random.Generator, packets: Packets, people: Accounts, relayers: Accounts, now: int) -> Iterator[tuple[str, Any]]:
     """Yield what happened until now, in the order it happened."""
-    events = _happened(rng, packets)
+    events = happened(rng, packets)
     order = np.lexsort((events.kind, events.packet, events.micros))
     order = order[events.micros[order] <= now]
-    transaction, position = _transactions(events)
+    transaction, position = group_transactions(events)
     for start in range(0, len(order), BATCH_ROWS):
         at = order[start : start + BATCH_ROWS]
-        yield "relay.packet_events", pa.table(_event_columns(events, packets, people, relayers, at, transaction[at], position[at]))
+        yield "relay.packet_events", pa.table(event_columns(events, packets, people, relayers, at, transaction[at], position[at]))
 
 
-def _happened(rng: np.random.Generator, packets: Packets) -> Events:
+def happened(rng: np.random.Generator, packets: Packets) -> Events:
     lane = packets.lane
     source, target = LANES.source[lane], LANES.target[lane]
     everybody, nobody = np.arange(len(lane)), np.full(len(lane), NOBODY)
@@ -285,7 +291,7 @@ def _others(rng: np.random.Generator, operator: Numbers) -> Numbers:
     return found
 
 
-def _transactions(events: Events) -> tuple[Numbers, Numbers]:
+def group_transactions(events: Events) -> tuple[Numbers, Numbers]:
     """Return for each event a key of its transaction, and its place in it. What a relayer brings into one block is one transaction."""
     block = heights(events.chain, events.micros)
     alone = np.where(events.operator == NOBODY, events.packet + 1, 0)
@@ -301,7 +307,7 @@ def _transactions(events: Events) -> tuple[Numbers, Numbers]:
     return transaction, position
 
 
-def _event_columns(
+def event_columns(
     events: Events, packets: Packets, people: Accounts, relayers: Accounts, at: Numbers, transaction: Numbers, position: Numbers
 ) -> Mapping[str, Any]:
     packet, kind, chain, micros, operator = events.packet[at], events.kind[at], events.chain[at], events.micros[at], events.operator[at]

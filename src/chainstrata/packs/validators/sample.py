@@ -87,14 +87,14 @@ def make(scale: str, seed: int, anchor: datetime) -> Iterator[tuple[str, Any]]:
     rng = generator("validators", scale, seed)
     head = (microseconds(anchor) - microseconds(GENESIS)) // slot_micros(1)
     chain = make_chain(rng, microseconds(GENESIS), head, size.epochs, size.reorgs)
-    people = _make_validators(rng, size, chain)
-    proposals = _make_proposals(rng, people, chain)
-    credentials = _credentials(rng, people)
-    yield "validators.validators", _validator_rows(rng, people, chain, credentials)
+    people = make_validators(rng, size, chain)
+    proposals = make_proposals(rng, people, chain)
+    credentials = make_credentials(rng, people)
+    yield "validators.validators", validator_rows(rng, people, chain, credentials)
     yield "validators.records", _record_rows(people, chain, credentials)
     yield "validators.blocks", chain.block_rows(proposals.slot, proposals.proposer)
     yield "validators.reorgs", chain.reorg_rows()
-    yield "validators.proposals", _proposal_rows(proposals, chain)
+    yield "validators.proposals", proposal_rows(proposals, chain)
     watch = Watch(rng, people.index, chain.clock)
     yield from _live(rng, people, chain, proposals, watch)
     watch.note_slashing(people.index[(people.status == CODE[ValidatorStatus.ACTIVE_SLASHED]) & (people.changed > 0)], chain.middle)
@@ -103,7 +103,7 @@ def make(scale: str, seed: int, anchor: datetime) -> Iterator[tuple[str, Any]]:
 
 
 # Who takes part ------------------------------------------------------------------------------------------------------
-def _make_validators(rng: np.random.Generator, size: Size, chain: Chain) -> Validators:
+def make_validators(rng: np.random.Generator, size: Size, chain: Chain) -> Validators:
     rows = size.validators
     operator = rng.choice(len(OPERATORS), rows, p=(0.34, 0.26, 0.16, 0.12, 0.08, 0.04))
     credential = rng.choice(3, rows, p=(0.04, 0.72, 0.24))
@@ -191,14 +191,14 @@ def _life(people: Validators, chosen_rows: Numbers) -> dict[str, Any]:
     }
 
 
-def _credentials(rng: np.random.Generator, people: Validators) -> Any:
+def make_credentials(rng: np.random.Generator, people: Validators) -> Any:
     """Return withdrawal credentials: a hash behind 0x00, or a byte of kind and an address."""
     tails = hex_texts(rng, len(people), 20, "").to_pylist()
     heads = ("0x00" + "5a" * 11, "0x01" + "0" * 22, "0x02" + "0" * 22)
     return pa.array([heads[kind] + tail for kind, tail in zip(people.credential.tolist(), tails, strict=True)])
 
 
-def _validator_rows(rng: np.random.Generator, people: Validators, chain: Chain, credentials: Any) -> Any:
+def validator_rows(rng: np.random.Generator, people: Validators, chain: Chain, credentials: Any) -> Any:
     rows = len(people)
     slot = np.maximum(people.changed, chain.first_epoch) * SLOTS_PER_EPOCH
     names = [f"{OPERATORS[code]}-{number:06d}" for number, code in enumerate(people.operator.tolist())]
@@ -254,7 +254,7 @@ class Proposals:
     reward: Numbers
 
 
-def _make_proposals(rng: np.random.Generator, people: Validators, chain: Chain) -> Proposals:
+def make_proposals(rng: np.random.Generator, people: Validators, chain: Chain) -> Proposals:
     """Let followed validators propose about as often as their share of the chain says, in some missed and lost slots too."""
     share = min(1.0, len(people) / max(len(people), 20_000))
     mine = rng.random(len(chain.slots)) < share
@@ -271,7 +271,7 @@ def _make_proposals(rng: np.random.Generator, people: Validators, chain: Chain) 
     return Proposals(slot, place, people.index[place], outcome, reward)
 
 
-def _proposal_rows(proposals: Proposals, chain: Chain) -> Any:
+def proposal_rows(proposals: Proposals, chain: Chain) -> Any:
     paid = proposals.outcome == list(ProposalOutcome).index(ProposalOutcome.PROPOSED)
     sync = proposals.reward // 8
     nothing = np.zeros(len(paid), dtype="i8")
@@ -341,10 +341,11 @@ def _live(rng: np.random.Generator, people: Validators, chain: Chain, proposals:
     for epoch in chain.epochs.tolist():
         pending.append(duty.next(epoch))
         settled = pending.pop(0)
-        snapshots.add(_snapshot_rows(rng, people, chain, epoch, settled, proposals, sync))
+        slots = np.full(len(people), epoch * SLOTS_PER_EPOCH)
+        snapshots.add(snapshot_columns(rng, people, chain, epoch, slots, settled, proposals, sync))
         watch.note(epoch - 2, settled.active, settled.included)
         if epoch < chain.last_epoch:
-            duties.add(_duty_rows(rng, people, chain, epoch, pending[-1]))
+            duties.add(duty_columns(rng, people, chain, epoch, pending[-1]))
         yield from snapshots.full()
         yield from duties.full()
     yield from snapshots.rest()
@@ -368,9 +369,17 @@ def _rewards(people: Validators, votes: Votes) -> dict[str, Numbers]:
     }
 
 
-def _snapshot_rows(
-    rng: np.random.Generator, people: Validators, chain: Chain, epoch: int, votes: Votes, proposals: Proposals, sync: Numbers
+def snapshot_columns(
+    rng: np.random.Generator,
+    people: Validators,
+    chain: Chain,
+    epoch: int,
+    slots: Numbers,
+    votes: Votes,
+    proposals: Proposals,
+    sync: Numbers,
 ) -> dict[str, Any]:
+    """Return what an epoch changes of validators, each read in a slot of its own. Their balances are changed by it."""
     rewards = _rewards(people, votes)
     earned = rewards["reward_head"] + rewards["reward_target"] + rewards["reward_source"]
     people.balance += np.where(votes.active, earned, 0)
@@ -385,19 +394,19 @@ def _snapshot_rows(
     beat = (people.index + epoch) % HEARTBEAT_EPOCHS == 0
     shown = np.flatnonzero(votes.active | beat | (people.changed == epoch) | (epoch == chain.first_epoch))
     idle = ~votes.active[shown]
-    rows, slot = len(shown), epoch * SLOTS_PER_EPOCH
+    rows, slot = len(shown), slots[shown]
     counts = {"due_attestations": votes.active, "missed_attestations": votes.active & ~votes.included}
     happened = {"proposer_reward": proposer_reward, "proposed_blocks": proposed, "missed_blocks": missed}
     return {
         "validator_index": people.index[shown],
-        "ts": instants(np.full(rows, chain.clock(slot))),
-        "slot": np.full(rows, slot),
+        "ts": instants(chain.clock(slot)),
+        "slot": slot,
         "epoch": np.full(rows, epoch),
         "balance": people.balance[shown],
         "effective_balance": people.effective[shown],
         "status": chosen(people.status_in(epoch)[shown], ValidatorStatus),
-        "finalized": np.full(rows, slot <= chain.final_slot),
-        "block_root": constant(chain.root_at(slot), rows),
+        "finalized": slot <= chain.final_slot,
+        "block_root": chain.roots_at(slot),
         "rewards_epoch": pa.array(np.full(rows, epoch - 2), mask=idle),
         **{name: pa.array(values[shown], mask=idle) for name, values in rewards.items()},
         **{name: pa.array(values[shown].astype("i2"), mask=idle) for name, values in counts.items()},
@@ -418,7 +427,7 @@ def _blocks_of(people: Validators, proposals: Proposals, epoch: int) -> tuple[Nu
     return proposed, missed, reward
 
 
-def _duty_rows(rng: np.random.Generator, people: Validators, chain: Chain, epoch: int, votes: Votes) -> dict[str, Any]:
+def duty_columns(rng: np.random.Generator, people: Validators, chain: Chain, epoch: int, votes: Votes) -> dict[str, Any]:
     mine = np.flatnonzero(votes.active)
     rows, first = len(mine), epoch * SLOTS_PER_EPOCH
     slot = first + rng.permutation(rows) % SLOTS_PER_EPOCH
