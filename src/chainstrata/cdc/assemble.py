@@ -98,6 +98,11 @@ class Assembler:
         taken, self._finished = self._finished, []
         return taken
 
+    def close(self) -> None:
+        """Let go of what was kept aside."""
+        for xid in list(self._spools):
+            self._drop(xid)
+
     def _steer(self, kind: int, message: bytes) -> None:
         if kind == wire.BEGIN:
             begin = wire.read_begin(message)

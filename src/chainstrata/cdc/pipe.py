@@ -26,6 +26,12 @@ class Pipe:
 
     async def read(self) -> None:
         """Read until cancelled; raises what ends the stream."""
+        try:
+            await self._read()
+        finally:
+            self._assembler.close()
+
+    async def _read(self) -> None:
         while True:
             if self._assembler.waiting >= _AHEAD:
                 self._drained.clear()
