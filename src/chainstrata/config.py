@@ -397,6 +397,14 @@ CDC_COPY_ROWS = _setting("cdc.copy_rows", int, 200_000, "Rows of a piece of the 
 CDC_COPY_WORKERS = _setting("cdc.copy_workers", int, 2, "Pieces that are copied at the same time.", check=_positive)
 
 # Partitions ---------------------------------------------------------------------------------------------------------
+PARTITIONS_TIMESCALE = _setting(
+    "partitions.timescale",
+    list,
+    [],
+    "Packs and datasets, by name, whose partitioned tables are made as hypertables of TimescaleDB; `all` for every one. "
+    "Tables that are there stay as they are.",
+    applies="next run",
+)
 PARTITIONS_LOCK_TIMEOUT = _setting(
     "partitions.lock_timeout",
     timedelta,

@@ -5,8 +5,10 @@ from tests.fixtures.clickhouse import columnar, columnar_options, columnar_serve
 from tests.fixtures.packs import catalog, pack_template, packs, rows, shared_packs
 from tests.fixtures.postgres import begun, conninfo, database, home, make_config, new_database, pristine, server, statements, template
 from tests.fixtures.samples import sampled, samples
+from tests.fixtures.timescale import backend, has_timescale
 
 __all__ = [
+    "backend",
     "begun",
     "begun_pack",
     "catalog",
@@ -15,6 +17,7 @@ __all__ = [
     "columnar_server",
     "conninfo",
     "database",
+    "has_timescale",
     "home",
     "lab",
     "make_config",

@@ -27,6 +27,7 @@ from chainstrata.packs.strata import pack as strata
 from chainstrata.retention import ArchiveInUse, ArchiveState, Options, Retention
 from chainstrata.retention.archive.reading import Question
 from chainstrata.retention.archives import Archives
+from tests.fixtures.timescale import TIMESCALE
 
 NOW = datetime(2026, 3, 20, 2, tzinfo=UTC)
 OLD = datetime(2026, 3, 1, tzinfo=UTC)
@@ -75,11 +76,13 @@ def every_type() -> Catalog:
 
 
 @pytest.fixture
-async def catalog(database: Database) -> Catalog:
+async def catalog(database: Database, backend: str) -> Catalog:
     """Give the catalog with its tables and an empty partition for the first of March."""
     declared = every_type()
+    if backend == TIMESCALE:
+        await database.execute("CREATE EXTENSION timescaledb")
     async with database.connection() as connection:
-        await create_declared(connection.driver, declared)
+        await create_declared(connection.driver, declared, timescale=backend == TIMESCALE)
     await partitions.apply(database, declared, now=NOW)
     await partitions.ensure(database, declared.dataset("kinds.rows"), OLD, OLD + timedelta(hours=1))
     return declared

@@ -16,6 +16,7 @@ from chainstrata.cdc.model import parse_lsn
 from chainstrata.cdc.sink import Source, SourceColumn
 from chainstrata.cdc.values import CatalogType
 from chainstrata.engines.postgres import Connection, Database, load_queries, open_replication
+from chainstrata.engines.postgres.partitioning import describe
 from chainstrata.model import Dataset
 
 QUERIES = load_queries(__package__)
@@ -80,6 +81,11 @@ async def publish(connection: Connection, datasets: Sequence[Dataset], *, versio
     wanted = {f"{dataset.schema}.{dataset.table.name}": dataset for dataset in datasets}
     missing = {row.name for row in await connection.fetch_all(QUERIES.list_missing, {"tables": list(wanted)})}
     there = {table: dataset for table, dataset in sorted(wanted.items()) if table not in missing}
+    for table, dataset in there.items():
+        facts = await describe(connection, dataset.schema, dataset.table.name)
+        if facts is not None and facts.hypertable:
+            hint = "Logical replication tells of chunks under their own names. Leave it out of partitions.timescale, or declare no mirror."
+            raise CannotCapture(f"{table} is a hypertable of TimescaleDB", hint=hint)
     tables = sql.SQL(", ").join(sql.Identifier(dataset.schema, dataset.table.name) for dataset in there.values())
     if not there:
         raise CannotCapture("no mirrored table is there", hint="Run `chainstrata migrate up`.")

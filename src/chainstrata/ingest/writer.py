@@ -87,8 +87,11 @@ class Writer:
         if self.dataset.partitioned:
             there = await list_partitions(connection, self.dataset.schema, self.dataset.table.name)
             kept = [part for part in there if part.state is State.ATTACHED and not part.default]
+            # Rows of a hypertable go in by its own name: only so does TimescaleDB see a compressed chunk, and the triggers mark.
+            chunks = any(part.chunked_by for part in kept)
+            self.marks = bool(children(self.dataset)) and not chunks
             self._partitions = Partitions(
-                [(part.schema, part.name) for part in kept],
+                [(self.dataset.schema, self.dataset.table.name) if chunks else (part.schema, part.name) for part in kept],
                 np.array([_bound(part.span.start) for part in kept], dtype=np.int64),
                 np.array([_bound(part.span.end) for part in kept], dtype=np.int64),
             )

@@ -4,7 +4,7 @@ What comes out is what migrating has to arrive at: `verify` and `make` compare w
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -16,21 +16,25 @@ from chainstrata.engines.postgres import translate
 from chainstrata.engines.postgres.errors import StatementInvalid, UndefinedName
 from chainstrata.errors import DeclarationError
 from chainstrata.migrate import ddl, queue
+from chainstrata.migrate.hypertables import as_hypertable, hypertables
 from chainstrata.migrate.policies import policy
 from chainstrata.migrate.schema import Key, Kind, canonical_json
 from chainstrata.migrate.snapshot import run_text
 from chainstrata.migrate.text import DIALECT, compose, name, raw
-from chainstrata.model import Catalog, Pack, SqlKind, SqlObject
+from chainstrata.model import Catalog, Pack, SqlKind, SqlObject, TimedTable
 
 
-async def create_declared(connection: psycopg.AsyncConnection[Any], catalog: Catalog) -> None:
-    """Build everything the packs declare, in one transaction. What is there already makes it fail."""
+async def create_declared(connection: psycopg.AsyncConnection[Any], catalog: Catalog, *, timescale: bool = False) -> None:
+    """Build everything the packs declare, in one transaction. What is there already makes it fail.
+
+    With `timescale`, tables that can be are hypertables; the database has the extension.
+    """
     statement = ""
     try:
         async with connection.transaction():
             # Text literals that look like names with a schema are read in the same way whatever the role has set.
             await connection.execute("SET LOCAL search_path = pg_catalog, public")
-            for statement in declared_statements(catalog):
+            for statement in declared_statements(catalog, hypertables(catalog) if timescale else {}):
                 await run_text(connection, statement)
     except psycopg.Error as error:
         ours = translate(error)
@@ -41,16 +45,16 @@ async def create_declared(connection: psycopg.AsyncConnection[Any], catalog: Cat
         raise ours from error
 
 
-def declared_statements(catalog: Catalog) -> Iterator[str]:
+def declared_statements(catalog: Catalog, chunked: Mapping[str, TimedTable] | None = None) -> Iterator[str]:
     """Yield the statements that build everything the packs declare, in an order in which they work."""
     for pack in catalog.packs:
-        yield from _pack(pack)
+        yield from _pack(pack, chunked or {})
     for pack in catalog.packs:
         for dataset in pack.datasets:
             yield ddl.set_policy(dataset.full_name, canonical_json(policy(dataset)))
 
 
-def _pack(pack: Pack) -> Iterator[str]:
+def _pack(pack: Pack, chunked: Mapping[str, TimedTable]) -> Iterator[str]:
     yield compose("CREATE SCHEMA IF NOT EXISTS {}", name(pack.name))
     yield ddl.comment_on("SCHEMA", name(pack.name), pack.doc)
     for extension in pack.extensions:
@@ -66,7 +70,7 @@ def _pack(pack: Pack) -> Iterator[str]:
     early = [item for item in objects if item.kind is SqlKind.FUNCTION and not _mentions(item, tables)]
     for item in early:
         yield from _sql_object(item)
-    yield from _tables(pack.metadata)
+    yield from _tables(pack.metadata, chunked)
     for item in objects:
         if item not in early:
             yield from _sql_object(item)
@@ -87,9 +91,10 @@ def _domain(domain: pg.DOMAIN) -> str:
     return ddl.create_domain(type_name(domain), base, checks=checks, not_null=bool(domain.not_null), default=str(domain.default or ""))
 
 
-def _tables(metadata: sa.MetaData) -> Iterator[str]:
+def _tables(metadata: sa.MetaData, chunked: Mapping[str, TimedTable]) -> Iterator[str]:
     for table in metadata.sorted_tables:
-        yield _compile(CreateTable(table))
+        made = [_compile(CreateTable(table))]
+        yield from as_hypertable(made, chunked[table.fullname]) if table.fullname in chunked else made
         if table.comment:
             yield _compile(SetTableComment(table))
         for column in table.c:

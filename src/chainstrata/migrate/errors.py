@@ -12,6 +12,7 @@ MigrationError
 ├── NeedsConsent          what would be undone loses data
 ├── NotMigrated           the database is behind what the request needs
 ├── ScratchDenied         no scratch database can be made to compare with
+├── TimescaleMissing      the settings ask for hypertables and the database cannot have them
 ├── LintUnavailable       the linter is not installed
 └── LintFailed            the linter did not do its work
 """
@@ -141,6 +142,19 @@ class ScratchDenied(MigrationError):
         super().__init__(
             f"cannot make a scratch database to build the declared schema in: {problem}",
             hint="Use a role that may: ALTER ROLE … CREATEDB, or run against a development server.",
+        )
+
+
+class TimescaleMissing(MigrationError):
+    """The settings ask for hypertables and the database cannot have them."""
+
+    code = "timescale_missing"
+    http_status = 409
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"partitions.timescale asks for hypertables, and {problem}",
+            hint="Let an administrator run CREATE EXTENSION timescaledb in the database, or leave the setting empty.",
         )
 
 

@@ -15,11 +15,18 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from chainstrata.config import MIGRATE_LOCK_ATTEMPTS, MIGRATE_LOCK_TIMEOUT, MIGRATE_STATEMENT_TIMEOUT, MIGRATE_WAIT_TIMEOUT
+from chainstrata.config import (
+    MIGRATE_LOCK_ATTEMPTS,
+    MIGRATE_LOCK_TIMEOUT,
+    MIGRATE_STATEMENT_TIMEOUT,
+    MIGRATE_WAIT_TIMEOUT,
+    PARTITIONS_TIMESCALE,
+)
 from chainstrata.engines.postgres import open_session, translate
 from chainstrata.errors import ChainStrataError
 from chainstrata.migrate import history
 from chainstrata.migrate.errors import MigrationBusy, MigrationFailed, NeedsConsent
+from chainstrata.migrate.hypertables import hypertables, require_timescale, with_hypertables
 from chainstrata.migrate.model import (
     Direction,
     Finished,
@@ -64,7 +71,7 @@ async def up(
     runner = _Runner(site, watch)
     if from_base:
         revisions = runner.scripts.revisions
-        return runner.planned([runner.scripts.run(revision, Direction.UP) for revision in plan_up(revisions, {}, target, packs)], [])
+        return runner.planned([runner.work(revision, Direction.UP) for revision in plan_up(revisions, {}, target, packs)], [])
     return await runner.run(lambda revisions, records: (Direction.UP, plan_up(revisions, records, target, packs)), dry_run=dry_run)
 
 
@@ -155,6 +162,12 @@ class _Runner(Lock):
     def __init__(self, site: Site, watch: Watch) -> None:
         super().__init__(site, watch)
         self.scripts = Scripts.of(site.catalog, site.folders)
+        wanted = site.config[PARTITIONS_TIMESCALE]
+        self.chunked = hypertables(site.catalog, wanted)
+
+    def work(self, revision: Revision, direction: Direction, record: Record | None = None) -> Run:
+        """Return a revision as something to be done here."""
+        return with_hypertables(self.scripts.run(revision, direction, record), self.chunked)
 
     async def run(self, plan: Plan, *, dry_run: bool, yes: bool = False) -> Outcome:
         async with open_migration_session(self.site) as connection:
@@ -177,7 +190,9 @@ class _Runner(Lock):
         revisions = self.scripts.revisions
         check_history(revisions, records, self.scripts.folders)
         direction, chosen = plan(revisions, records)
-        return [self.scripts.run(revision, direction, records.get(revision.name)) for revision in chosen]
+        if self.chunked:
+            await require_timescale(connection)
+        return [self.work(revision, direction, records.get(revision.name)) for revision in chosen]
 
     async def _applied(self, connection: Driver) -> set[str]:
         return {name for name, record in (await history.read_records(connection)).items() if record.status is Status.APPLIED}

@@ -1,6 +1,6 @@
 """Reads a database's catalog into a `Snapshot`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -58,7 +58,8 @@ class _Reader:
         items += [Schema(row.name, row.comment) for row in await self.rows(QUERIES.list_schemas)]
         items += [Enum(row.schema, row.name, tuple(row.labels), row.comment) for row in await self.rows(QUERIES.list_enums)]
         items += [_domain(row) for row in await self.rows(QUERIES.list_domains)]
-        items += [_table(row) for row in await self.rows(QUERIES.list_tables)]
+        chunked = await self.hypertables()
+        items += [_table(row, chunked) for row in await self.rows(QUERIES.list_tables)]
         items += [_column(row) for row in await self.rows(QUERIES.list_columns)]
         items += [_constraint(row) for row in await self.rows(QUERIES.list_constraints)]
         items += [_index(row) for row in await self.rows(QUERIES.list_indexes)]
@@ -81,6 +82,12 @@ class _Reader:
         path = ["pg_catalog", *sorted(extension_schemas - {"pg_catalog", *self.parameters["schemas"]})]
         await self.connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, path))))
 
+    async def hypertables(self) -> dict[tuple[str, str], str]:
+        """Return the time columns of hypertables: they are declared, and compared, as tables partitioned by these."""
+        if not await self.rows(QUERIES.describe_timescale):
+            return {}
+        return {(row.schema, row.name): row.column_name for row in await self.rows(QUERIES.list_hypertables)}
+
     async def policies(self) -> list[Policy]:
         if not (await self.rows(QUERIES.has_policies))[0][0]:
             return []
@@ -99,8 +106,10 @@ def _domain(row: Any) -> Domain:
     return Domain(row.schema, row.name, row.base, row.not_null, row.default_value, checks, row.comment)
 
 
-def _table(row: Any) -> Table:
-    return Table(row.schema, row.name, row.comment, row.partition_by, tuple(sorted(row.options)), row.unlogged)
+def _table(row: Any, chunked: Mapping[tuple[str, str], str]) -> Table:
+    column = chunked.get((row.schema, row.name))
+    partition_by = f"RANGE ({column})" if column else row.partition_by
+    return Table(row.schema, row.name, row.comment, partition_by, tuple(sorted(row.options)), row.unlogged)
 
 
 def _column(row: Any) -> Column:

@@ -17,23 +17,28 @@ LARGEST_GAP = 400
 """Partitions a gap before the present may need to be filled unasked: two weeks of hours, a year of days."""
 
 
-def plan(table: TimedTable, existing: Collection[Partition], now: datetime, *, taken: Collection[str] = ()) -> list[Step]:
+def plan(
+    table: TimedTable, existing: Collection[Partition], now: datetime, *, taken: Collection[str] = (), chunks: bool = False
+) -> list[Step]:
     """Return what is to be done: first what an earlier run left half done, then creations, oldest first.
 
     Wanted are the span before the present one (feeds are late at its edge), the present one, and `premake` ahead; and
     the gap between those and the last older partition, unless it is older than the rows are kept or larger than
-    `LARGEST_GAP`. `taken` are names in the schema that no new partition may have.
+    `LARGEST_GAP`. `taken` are names in the schema that no new partition may have. `chunks` says that the table is a hypertable.
     """
     covered = _covered(existing)
     wanted = wanted_span(table, now)
     gap = _gap_before(table, covered, wanted, now)
-    return _finish(table, existing) + _creations(table, covered, [*gap, wanted], {*taken, *(one.name for one in existing)})
+    names = {*taken, *(one.name for one in existing)}
+    return _finish(table, existing) + _creations(table, covered, [*gap, wanted], names, chunks=chunks)
 
 
-def plan_range(table: TimedTable, existing: Collection[Partition], span: Span, *, taken: Collection[str] = ()) -> list[Step]:
+def plan_range(
+    table: TimedTable, existing: Collection[Partition], span: Span, *, taken: Collection[str] = (), chunks: bool = False
+) -> list[Step]:
     """Return what leaves no instant of `span` without a partition, oldest first."""
     names = {*taken, *(one.name for one in existing)}
-    return _finish(table, existing) + _creations(table, _covered(existing), [span], names)
+    return _finish(table, existing) + _creations(table, _covered(existing), [span], names, chunks=chunks)
 
 
 def wanted_span(table: TimedTable, now: datetime) -> Span:
@@ -74,13 +79,13 @@ def _covered(existing: Collection[Partition]) -> list[Span]:
     return sorted(one.span for one in existing if one.state is State.ATTACHED and not one.default)
 
 
-def _creations(table: TimedTable, covered: Sequence[Span], wanted: Sequence[Span], taken: set[str]) -> list[Step]:
+def _creations(table: TimedTable, covered: Sequence[Span], wanted: Sequence[Span], taken: set[str], *, chunks: bool) -> list[Step]:
     steps = []
     for span in wanted:
         for free in uncovered(table.interval, covered, span):
             name = free_name(partition_name(table.table, table.interval, free.start), taken)
             taken.add(name)
-            steps.append(Step(Action.CREATE, table, Partition(table.schema, name, free)))
+            steps.append(Step(Action.CREATE, table, Partition(table.schema, name, free, chunked_by=table.column if chunks else "")))
     return steps
 
 

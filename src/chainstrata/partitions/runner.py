@@ -100,8 +100,8 @@ async def _ensure(database: Database, tables: Sequence[TimedTable], start: datet
     async with maintenance(database) as connection:
         for table in tables:
             async with exclusive(connection, lock_name(table)):
-                existing, taken = await _existing(connection, table)
-                steps = planner.plan_range(table, existing, Span(start, end), taken=taken)
+                facts, existing, taken = await _existing(connection, table)
+                steps = planner.plan_range(table, existing, Span(start, end), taken=taken, chunks=facts.hypertable)
                 done += await carry_out(connection, steps, options or Options())
     return done
 
@@ -125,9 +125,9 @@ async def verify(
     least = (options or Options()).least_ahead
     async with database.connection() as connection:
         for table in partitioned_tables(catalog, names):
-            facts = await describe(connection, table.schema, table.table)
-            if (problem := _unfit(table, facts)) is not None:
-                problems.append(problem)
+            facts = _judge(table, await describe(connection, table.schema, table.table))
+            if isinstance(facts, Problem):
+                problems.append(facts)
                 continue
             existing = await list_partitions(connection, table.schema, table.table)
             problems += planner.check(table, existing, now or datetime.now(UTC), least_ahead=least)
@@ -165,16 +165,16 @@ def lock_name(table: TimedTable) -> str:
 
 
 async def _plan(connection: Connection, table: TimedTable, now: datetime) -> list[Step]:
-    existing, taken = await _existing(connection, table)
-    return planner.plan(table, existing, now, taken=taken)
+    facts, existing, taken = await _existing(connection, table)
+    return planner.plan(table, existing, now, taken=taken, chunks=facts.hypertable)
 
 
-async def _existing(connection: Connection, table: TimedTable) -> tuple[list[Partition], set[str]]:
-    facts = await describe(connection, table.schema, table.table)
-    if (problem := _unfit(table, facts)) is not None:
-        raise NotPartitioned(table, problem.detail, hint=_HINTS[problem.code])
+async def _existing(connection: Connection, table: TimedTable) -> tuple[TableFacts, list[Partition], set[str]]:
+    facts = _judge(table, await describe(connection, table.schema, table.table))
+    if isinstance(facts, Problem):
+        raise NotPartitioned(table, facts.detail, hint=_HINTS[facts.code])
     existing = await list_partitions(connection, table.schema, table.table)
-    return existing, await names_in_use(connection, table.schema, table.table[:20])
+    return facts, existing, await names_in_use(connection, table.schema, table.table[:20])
 
 
 _HINTS = {
@@ -184,7 +184,8 @@ _HINTS = {
 }
 
 
-def _unfit(table: TimedTable, facts: TableFacts | None) -> Problem | None:
+def _judge(table: TimedTable, facts: TableFacts | None) -> TableFacts | Problem:
+    """Return the facts of a table that can have its partitions as declared, else what is in the way."""
     if facts is None:
         return Problem(table.name, ProblemCode.TABLE_MISSING, "does not exist", urgent=True)
     if not facts.partitioned:
@@ -192,4 +193,4 @@ def _unfit(table: TimedTable, facts: TableFacts | None) -> Problem | None:
     if facts.column != table.column or not facts.by_time:
         key = f"{facts.column} ({facts.column_type})" if facts.column else "something else"
         return Problem(table.name, ProblemCode.WRONG_KEY, f"is partitioned by {key}, not by the time {table.column}", urgent=True)
-    return None
+    return facts

@@ -85,7 +85,7 @@ class Departure:
 
     async def _seal(self) -> None:
         async def work() -> Any:
-            for statement in (*unseal(self._identifier), *seal(self._identifier)):
+            for statement in (*unseal(self._partition), *seal(self._partition)):
                 await self._connection.execute(statement)
             span = self._partition.span
             return await self._connection.fetch_one(
@@ -105,7 +105,7 @@ class Departure:
 
     async def _unseal(self) -> None:
         async def work() -> None:
-            for statement in unseal(self._identifier):
+            for statement in unseal(self._partition):
                 await self._connection.execute(statement)
             await self._connection.execute(QUERIES.abandon_departure, {"id": self._standing.departure})
 
@@ -114,7 +114,9 @@ class Departure:
     async def _make_archive(self) -> None:
         """Archive the rows in a snapshot of their own. A partition without rows needs none."""
         connection, storage = self._connection, self._tools.storage
-        rows = Rows(sql.SQL("ONLY {}").format(self._identifier), self._partition.oid)
+        # What a compressed chunk holds is elsewhere, and ONLY would leave it out.
+        relation = self._identifier if self._partition.chunked_by else sql.SQL("ONLY {}").format(self._identifier)
+        rows = Rows(relation, self._partition.oid)
         subject = Subject(self._table, self._partition.schema, self._partition.name, self._partition.span, rows)
         await clean_up(connection, storage, self._table.name)
         begun = await begin(connection, storage, subject) if self._table.lifecycle.archive else None

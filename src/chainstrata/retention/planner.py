@@ -73,7 +73,8 @@ def steps_left(standing: Standing) -> tuple[Action, ...]:
         Action.SEAL: sealed or standing.released,
         Action.ARCHIVE: archived or standing.released,
         Action.RELEASE: standing.released,
-        Action.DETACH: not standing.attached,
+        # A chunk goes in one step: nothing there can be detached beside its readers, and nothing has to be.
+        Action.DETACH: not standing.attached or bool(standing.partition.chunked_by),
         Action.DROP: False,
     }
     return tuple(action for action, is_done in done.items() if not is_done)

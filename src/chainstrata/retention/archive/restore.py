@@ -17,7 +17,7 @@ from psycopg import sql
 
 from chainstrata.engines.postgres import Connection
 from chainstrata.engines.postgres.maintenance import Patience, change
-from chainstrata.engines.postgres.partitioning import Partition, ddl, describe, list_partitions, names_in_use
+from chainstrata.engines.postgres.partitioning import Partition, TableFacts, ddl, describe, list_partitions, names_in_use
 from chainstrata.engines.postgres.partitioning.changes import BOUND_CHECK
 from chainstrata.engines.storage import Storage
 from chainstrata.model import TimedTable
@@ -80,7 +80,9 @@ class Restore:
         connection = self._connection
         taken = await names_in_use(connection, self._table.schema, archive.table_name[:20])
         name = next(free for free in _variants(archive.table_name) if free not in taken)
-        partition = Partition(self._table.schema, name, archive.span)
+        parent = await self._describe()
+        chunked_by = self._table.column if parent.hypertable else ""
+        partition = Partition(self._table.schema, name, archive.span, chunked_by=chunked_by)
         identifier = ddl.identifier(partition)
         async with connection.begin():
             await connection.execute(
@@ -117,7 +119,7 @@ class Restore:
             await connection.execute(ddl.drop_constraint(partition, BOUND_CHECK))
             if self._table.feeds:
                 # Roll-ups have these rows in for good: what changed here now would never reach them.
-                for statement in seal(ddl.identifier(partition)):
+                for statement in seal(partition):
                     await connection.execute(statement)
             await connection.execute(sql.SQL("COMMENT ON TABLE {} IS NULL").format(ddl.identifier(partition)))
             params = {"id": archive.id, "table": partition.name, "state": ArchiveState.RESTORED.value}
@@ -160,9 +162,7 @@ class Restore:
 
     async def _copy(self, target: sql.Identifier, archive: Archive, manifest: Manifest) -> list[str]:
         """Copy the rows in and return the columns that were filled: those the table still has and does not compute."""
-        facts = await describe(self._connection, self._table.schema, self._table.table)
-        if facts is None:
-            raise ArchiveInUse(f"{self._table.qualified} does not exist", hint="Run `chainstrata migrate up` first.")
+        facts = await self._describe()
         fillable = {column.name for column in await read_columns(self._connection, facts.oid) if not column.generated}
         columns = [one.name for one in manifest.columns if one.name in fillable]
         trimmed = frozenset(one.name for one in manifest.columns if one.form["base_type"] == "numeric" and one.form["digits"] is None)
@@ -172,6 +172,12 @@ class Restore:
             while (text := await asyncio.to_thread(_next_csv, batches, trimmed)) is not None:
                 await copy.write(text)
         return columns
+
+    async def _describe(self) -> TableFacts:
+        facts = await describe(self._connection, self._table.schema, self._table.table)
+        if facts is None:
+            raise ArchiveInUse(f"{self._table.qualified} does not exist", hint="Run `chainstrata migrate up` first.")
+        return facts
 
     async def _compare(self, rows: Rows, archive: Archive, manifest: Manifest) -> None:
         """Hold the loaded table against the manifest; columns that the table has no more, or did not have, are left out."""

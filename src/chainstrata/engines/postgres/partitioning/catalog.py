@@ -9,14 +9,23 @@ QUERIES = load_queries(__package__)
 
 async def describe(connection: Connection, schema: str, table: str) -> TableFacts | None:
     """Return what a table is, or None when there is none of that name."""
-    row = await connection.fetch_one(QUERIES.describe_table, {"schema": schema, "table": table})
-    return None if row is None else TableFacts(row.oid, row.partitioned, row.column_name, row.column_type)
+    params = {"schema": schema, "table": table}
+    row = await connection.fetch_one(QUERIES.describe_table, params)
+    if row is None:
+        return None
+    if row.has_timescale and not row.partitioned:
+        time = await connection.fetch_one(QUERIES.describe_hypertable, params)
+        if time is not None:
+            return TableFacts(row.oid, True, time.column_name, time.column_type, hypertable=True)
+    return TableFacts(row.oid, row.partitioned, row.column_name, row.column_type)
 
 
 async def list_partitions(connection: Connection, schema: str, table: str) -> list[Partition]:
-    """Return the partitions of a table that is partitioned by time, oldest first."""
+    """Return the partitions of a table that is partitioned by time, or the chunks of a hypertable, oldest first."""
     params = {"schema": schema, "table": table, "beginning": BEGINNING, "end": END}
     rows = await connection.fetch_all(QUERIES.list_partitions, params)
+    if not rows and await connection.fetch_value(QUERIES.has_timescale):
+        rows = await connection.fetch_all(QUERIES.list_chunks, params)
     return [
         Partition(
             row.schema,
@@ -27,6 +36,7 @@ async def list_partitions(connection: Connection, schema: str, table: str) -> li
             row.oid,
             row.size_bytes,
             row.rows_estimate,
+            row.chunked_by,
         )
         for row in rows
     ]

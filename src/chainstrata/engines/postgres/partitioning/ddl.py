@@ -1,10 +1,14 @@
 """The statements that change partitions. Bounds are literals with an offset, so no session's time zone can bend them."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from psycopg import sql
 
 from chainstrata.engines.postgres.partitioning.model import BEGINNING, END, Partition
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def create(parent: sql.Identifier, partition: Partition, fillfactor: int = 100) -> list[sql.Composed]:
@@ -14,6 +18,9 @@ def create(parent: sql.Identifier, partition: Partition, fillfactor: int = 100) 
     ATTACH PARTITION takes SHARE UPDATE EXCLUSIVE there, which neither reading nor writing conflicts with. Indexes, keys
     and foreign keys come with ATTACH. Identity is left out, because from 17 on only the parent may have it.
     """
+    if partition.chunked_by:
+        filled = sql.SQL("ALTER TABLE {} SET (fillfactor = {})").format(identifier(partition), sql.Literal(fillfactor))
+        return [_chunk(parent, partition, sql.SQL("NULL")), *([filled] if fillfactor < 100 else [])]
     make = sql.SQL(
         "CREATE TABLE {child} (LIKE {parent}"
         " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION){options}"
@@ -24,10 +31,33 @@ def create(parent: sql.Identifier, partition: Partition, fillfactor: int = 100) 
 
 
 def attach(parent: sql.Identifier, partition: Partition) -> sql.Composed:
+    if partition.chunked_by:
+        return _chunk(parent, partition, _regclass(identifier(partition)))
     bounds = sql.SQL("FOR VALUES FROM ({start}) TO ({end})").format(start=bound(partition.span.start), end=bound(partition.span.end))
     return sql.SQL("ALTER TABLE {parent} ATTACH PARTITION {child} {bounds}").format(
         parent=parent, child=identifier(partition), bounds=bounds
     )
+
+
+def _chunk(parent: sql.Identifier, partition: Partition, existing: sql.Composable) -> sql.Composed:
+    """Return what makes a chunk with the very bounds, of a table that is there already if one is given.
+
+    TimescaleDB itself would make chunks of one width only, from an origin of its own, and give them names by number. Its
+    function asks for no more than ATTACH PARTITION does.
+    """
+    bounds = json.dumps({partition.chunked_by: [_ticks(partition.span.start), _ticks(partition.span.end)]})
+    return sql.SQL("SELECT FROM _timescaledb_functions.create_chunk({}, {}, {}, {}, {})").format(
+        _regclass(parent), sql.Literal(bounds), sql.Literal(partition.schema), sql.Literal(partition.name), existing
+    )
+
+
+def _regclass(table: sql.Identifier) -> sql.Composed:
+    return sql.SQL("{}::regclass").format(sql.Literal(table.as_string()))
+
+
+def _ticks(instant: datetime) -> int:
+    """Return an instant as TimescaleDB counts time: in microseconds since 1970."""
+    return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
 def detach(parent: sql.Identifier, partition: Partition) -> sql.Composed:
@@ -41,7 +71,9 @@ def finalize(parent: sql.Identifier, partition: Partition) -> sql.Composed:
 
 
 def drop(partition: Partition) -> sql.Composed:
-    """Return the drop of a detached partition. Never CASCADE: what still hangs on it is for a person to judge."""
+    """Return the drop of a detached partition, or of a chunk. Never CASCADE: what still hangs on it is for a person to judge."""
+    if partition.chunked_by:
+        return sql.SQL("SELECT _timescaledb_functions.drop_chunk({})").format(_regclass(identifier(partition)))
     return sql.SQL("DROP TABLE {child}").format(child=identifier(partition))
 
 

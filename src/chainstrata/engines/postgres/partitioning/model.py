@@ -49,7 +49,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One partition of a table. `default` holds what no other does; `oid` is 0 while it is only planned."""
+    """One partition of a table. `default` holds what no other does; `oid` is 0 while it is only planned.
+
+    `chunked_by` is set for what TimescaleDB calls a chunk of a hypertable: the time column of that.
+    """
 
     schema: str
     name: str
@@ -59,6 +62,7 @@ class Partition:
     oid: int = 0
     size_bytes: int = 0
     rows_estimate: int = 0
+    chunked_by: str = ""
 
     @property
     def qualified(self) -> str:
@@ -67,12 +71,16 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """What a table is in the server. `column` and `column_type` are its partition key, empty unless it is RANGE over one column."""
+    """What a table is in the server. `column` and `column_type` are its partition key, empty unless it is RANGE over one column.
+
+    A hypertable is partitioned, too.
+    """
 
     oid: int
     partitioned: bool
     column: str
     column_type: str
+    hypertable: bool = False
 
     @property
     def by_time(self) -> bool:

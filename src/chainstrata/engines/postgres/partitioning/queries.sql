@@ -3,7 +3,8 @@
 SELECT c.oid::bigint AS oid,
        c.relkind = 'p' AS partitioned,
        coalesce(a.attname, '') AS column_name,
-       coalesce(t.typname, '') AS column_type
+       coalesce(t.typname, '') AS column_type,
+       EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') AS has_timescale
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid AND p.partstrat = 'r' AND p.partnatts = 1
@@ -36,9 +37,34 @@ SELECT oid::bigint AS oid, nspname AS schema, relname AS name, inhdetachpending 
        least(greatest(coalesce(lower_bound, '-infinity'), %(beginning)s), %(end)s) AS lower_bound,
        least(greatest(coalesce(upper_bound, 'infinity'), %(beginning)s), %(end)s) AS upper_bound,
        coalesce(pg_total_relation_size(oid), 0) AS size_bytes,
-       greatest(reltuples, 0)::bigint AS rows_estimate
+       greatest(reltuples, 0)::bigint AS rows_estimate, '' AS chunked_by
 FROM instants
 ORDER BY instants.lower_bound NULLS FIRST, name;
+
+-- has_timescale
+-- Whether the database has TimescaleDB, and so may have hypertables.
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb');
+
+-- describe_hypertable
+-- The time column of a hypertable that has no other dimension. No row for any other table.
+SELECT min(d.column_name)::text AS column_name, min(t.typname)::text AS column_type
+FROM timescaledb_information.dimensions d
+JOIN pg_type t ON t.oid = d.column_type
+WHERE d.hypertable_schema = %(schema)s AND d.hypertable_name = %(table)s
+HAVING count(*) = 1;
+
+-- list_chunks
+-- The chunks of one hypertable with their bounds as instants, oldest first.
+SELECT c.oid::bigint AS oid, k.chunk_schema::text AS schema, k.chunk_name::text AS name, false AS detaching, false AS is_default,
+       least(greatest(coalesce(k.range_start, '-infinity'), %(beginning)s), %(end)s) AS lower_bound,
+       least(greatest(coalesce(k.range_end, 'infinity'), %(beginning)s), %(end)s) AS upper_bound,
+       pg_total_relation_size(c.oid) AS size_bytes,
+       greatest(c.reltuples, 0)::bigint AS rows_estimate, k.primary_dimension::text AS chunked_by
+FROM timescaledb_information.chunks k
+JOIN pg_namespace n ON n.nspname = k.chunk_schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.chunk_name
+WHERE k.hypertable_schema = %(schema)s AND k.hypertable_name = %(table)s
+ORDER BY k.range_start NULLS FIRST, name;
 
 -- names_in_use
 -- Every name in a schema that a new relation could clash with.

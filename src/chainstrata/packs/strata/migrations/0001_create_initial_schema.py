@@ -788,6 +788,51 @@ $$
         comment="Refuses every change of a partition that is about to leave, or was put back from the archive: what is archived must be what was there to the last, and roll-ups have it in for good.",
     )
     op.create_function(
+        "strata.refuse_sealed_chunks()",
+        """
+CREATE FUNCTION strata.refuse_sealed_chunks() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    sealed text;
+BEGIN
+    SELECT t.tgrelid::regclass::text INTO sealed
+    FROM pg_inherits AS i
+    JOIN pg_trigger AS t ON t.tgrelid = i.inhrelid
+    WHERE i.inhparent = TG_RELID AND t.tgname = 'strata_sealed'
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'partition % is sealed, its rows cannot change any more', sealed
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'partition_sealed', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+            HINT = 'It is leaving, or was put back from the archive. DELETE takes the rows of the others.';
+    END IF;
+    RETURN NULL;
+END
+$$
+""",
+        comment="Refuses TRUNCATE of a hypertable of TimescaleDB that has sealed chunks. It drops all chunks and asks none of them.",
+    )
+    op.create_function(
+        "strata.refuse_stray_chunks()",
+        """
+CREATE FUNCTION strata.refuse_stray_chunks() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = TG_RELID AND starts_with(c.relname, '_stray_')
+    ) THEN
+        RAISE EXCEPTION 'no partition of relation % found for row', quote_ident(TG_TABLE_NAME)
+        USING ERRCODE = 'check_violation', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+            HINT = 'It is too old or too far ahead. Its partition is made by `chainstrata partitions apply`, or left already.';
+    END IF;
+    RETURN NULL;
+END
+$$
+""",
+        comment="Refuses rows of a hypertable of TimescaleDB that no declared partition takes, as PostgreSQL does. TimescaleDB makes a chunk for them by itself, under the prefix it was given for such.",
+    )
+    op.create_function(
         "strata.sketch_counts(cells integer[])",
         """
 CREATE FUNCTION strata.sketch_counts(cells integer[]) RETURNS jsonb
@@ -943,6 +988,8 @@ def downgrade() -> None:
     op.drop_function("strata.sketch_quantile(sketch jsonb, share double precision)")
     op.drop_function("strata.sketch_distinct(sketch jsonb)")
     op.drop_function("strata.sketch_counts(cells integer[])")
+    op.drop_function("strata.refuse_stray_chunks()")
+    op.drop_function("strata.refuse_sealed_chunks()")
     op.drop_function("strata.refuse_sealed()")
     op.drop_function("strata.quantile_key(number double precision)")
     op.drop_function("strata.merge_registers(sketches jsonb[])")
