@@ -71,6 +71,16 @@ class _Ready:
     targets: tuple[Target, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows up to a truncate, made of so many changes; `truncated` is its position, 0 where there is none."""
+
+    targets: Sequence[Target]
+    shaped: Shaped | None
+    changes: int
+    truncated: int
+
+
 class MirrorSink:
     """The mirrors of all datasets in one columnar engine."""
 
@@ -210,20 +220,24 @@ class MirrorSink:
 
     # Rows ------------------------------------------------------------------------------------------------------------
 
-    async def take(self, dataset: Dataset, changes: Changes) -> Taken:
+    async def make(self, dataset: Dataset, changes: Changes) -> "list[_Part]":
+        targets = self._ready[dataset.full_name].targets
+        made = []
+        for part, truncated in _parts(changes):
+            # Array work of some milliseconds, which would hold up everything else here.
+            shaped = await asyncio.to_thread(shape, part, targets, version=VERSION, deleted=DELETED) if len(part) else None
+            made.append(_Part(targets, shaped, len(part), truncated))
+        return made
+
+    async def take(self, dataset: Dataset, made: "Sequence[_Part]") -> Taken:
         rows = 0
         rejected: list[Rejected] = []
-        for part, truncated in _parts(changes):
-            if part.messages:
-                targets = self._ready[dataset.full_name].targets
-                # Array work of some milliseconds, which would hold up everything else here.
-                shaped = await asyncio.to_thread(shape, part, targets, version=VERSION, deleted=DELETED)
-                taken = await self._write(dataset, targets, shaped)
-                rows += len(part.messages)
-                rejected += taken.rejected
-            if truncated:
-                await self._truncate(dataset, truncated)
-                rows += 1
+        for part in made:
+            if part.shaped is not None:
+                rejected += (await self._write(dataset, part.targets, part.shaped)).rejected
+            if part.truncated:
+                await self._truncate(dataset, part.truncated)
+            rows += part.changes + bool(part.truncated)
         return Taken(rows, rejected)
 
     async def copy(self, dataset: Dataset, fields: Sequence[Field], targets: Sequence[Target], lsn: int) -> Taken:
@@ -355,15 +369,11 @@ def _based(keys: Sequence[str], names: Sequence[str], mirror: str, place: str) -
 def _parts(changes: Changes) -> Iterable[tuple[Changes, int]]:
     """Yield the changes up to each truncate, with the truncate's position; 0 stands for none."""
     begin = 0
-    for number, message in enumerate(changes.messages):
-        if message[0] == TRUNCATE:
-            yield (
-                replace(changes, messages=changes.messages[begin:number], commit_lsns=changes.commit_lsns[begin:number]),
-                (changes.commit_lsns[number]),
-            )
-            begin = number + 1
-    if begin < len(changes.messages):
-        yield (changes if not begin else replace(changes, messages=changes.messages[begin:], commit_lsns=changes.commit_lsns[begin:])), 0
+    for number in np.flatnonzero(changes.messages.kinds == TRUNCATE).tolist():
+        yield changes.take(slice(begin, number)), int(changes.commit_lsns[number])
+        begin = number + 1
+    if begin < len(changes):
+        yield changes.take(slice(begin, None)), 0
 
 
 def _comes_empty(column: SourceColumn) -> bool:

@@ -1,9 +1,13 @@
 """The words of change capture: relations, transactions, batches. Data only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+import numpy as np
+
+from chainstrata.cdc.messages import NONE, Array, Messages
 
 POSTGRES_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 INSERT, UPDATE, DELETE, TRUNCATE = b"I"[0], b"U"[0], b"D"[0], b"T"[0]
@@ -76,42 +80,55 @@ class Batch:
 
     relations: Mapping[int, Relation]
     transactions: list[Transaction] = field(default_factory=list)
-    messages: list[bytes] = field(default_factory=list)
+    messages: Messages = NONE
     end_lsn: int = 0
     """Everything before this has been read, and is in this batch or in an earlier one."""
     marks: list[tuple[int, bytes]] = field(default_factory=list)
     """Messages written into the log by ourselves, with their positions: heartbeats."""
 
     def __bool__(self) -> bool:
-        return bool(self.messages or self.transactions)
+        return bool(len(self.messages) or self.transactions)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Changes:
     """The changes of one relation in a batch, in order, each with the commit position of its transaction."""
 
     relation: Relation
-    messages: Sequence[bytes]
-    commit_lsns: Sequence[int]
+    messages: Messages
+    commit_lsns: Array
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def take(self, places: Array | slice) -> "Changes":
+        """Return some of them, by ascending number or by mask."""
+        return Changes(self.relation, self.messages.take(places), self.commit_lsns[places])
 
 
 def group(batch: Batch) -> list[Changes]:
     """Return the changes of a batch by relation. A truncate of several tables is in each."""
-    found: dict[bytes, tuple[list[bytes], list[int]]] = {}
-    ends = [transaction.first for transaction in batch.transactions[1:]] + [len(batch.messages)]
+    messages = batch.messages
     # Without a transaction there is nothing in the batch but how far it goes.
-    for transaction, end in zip(batch.transactions, ends, strict=False):
-        lsn = transaction.commit_lsn
-        for message in batch.messages[transaction.first : end]:
-            if message[0] == TRUNCATE:
-                count = int.from_bytes(message[1:5])
-                targets = [message[6 + 4 * n : 10 + 4 * n] for n in range(count)]
-            else:
-                targets = [message[1:5]]
-            for target in targets:
-                if target not in found:
-                    found[target] = ([], [])
-                messages, lsns = found[target]
-                messages.append(message)
-                lsns.append(lsn)
-    return [Changes(batch.relations[int.from_bytes(oid)], *lists) for oid, lists in found.items()]
+    if not len(messages):
+        return []
+    counts = np.diff([*(transaction.first for transaction in batch.transactions), len(messages)])
+    lsns = np.repeat(np.array([transaction.commit_lsn for transaction in batch.transactions], dtype=np.uint64), counts)
+    truncates = np.flatnonzero(messages.kinds == TRUNCATE)
+    oids = messages.numbers(1)
+    oids[truncates] = 0
+    emptied = {int(place): _truncated(messages.one(int(place))) for place in truncates}
+    if not emptied and (oids == oids[0]).all():
+        return [Changes(batch.relations[int(oids[0])], messages, lsns)]
+    found = []
+    for oid in sorted({*np.unique(oids).tolist(), *(oid for names in emptied.values() for oid in names)} - {0}):
+        members = oids == oid
+        members[[place for place, names in emptied.items() if oid in names]] = True
+        found.append(Changes(batch.relations[oid], messages, lsns).take(members))
+    return found
+
+
+def _truncated(message: bytes) -> list[int]:
+    """Return the relations that a truncate empties."""
+    count = int.from_bytes(message[1:5])
+    return [int.from_bytes(message[6 + 4 * n : 10 + 4 * n]) for n in range(count)]

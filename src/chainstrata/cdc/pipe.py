@@ -2,15 +2,11 @@
 
 import asyncio
 from time import monotonic
-from typing import Final
 
-from chainstrata.cdc.assemble import Assembler
+from chainstrata.cdc.assemble import AHEAD, Assembler
 from chainstrata.cdc.model import Batch
 from chainstrata.cdc.stream import ReplicationStream
 from chainstrata.engines.postgres.waiting import happened
-
-_AHEAD: Final = 3
-"""Full batches that may wait; then the server has to."""
 
 
 class Pipe:
@@ -33,22 +29,26 @@ class Pipe:
 
     async def _read(self) -> None:
         while True:
-            if self._assembler.waiting >= _AHEAD:
+            if self._assembler.waiting >= AHEAD:
+                # Now the server has to wait, but it goes on hearing from us.
                 self._drained.clear()
-                # The server goes on hearing from us.
                 await happened(self._drained, 5.0)
                 self._stream.keep_alive()
                 continue
-            pieces = await self._stream.read(1.0)
-            if pieces:
-                self._assembler.feed(pieces)
-                if not self._came.is_set() and not self._assembler.settled:
-                    self._since = monotonic()
-                    self._came.set()
-                if self._assembler.waiting:
-                    self._full.set()
-                # A server that is always ahead would never let anybody else have a turn.
-                await _turn()
+            if self._assembler.behind:
+                self._assembler.go_on()
+            else:
+                messages = await self._stream.read(1.0)
+                if not len(messages):
+                    continue
+                self._assembler.feed(messages)
+            if not self._came.is_set() and not self._assembler.settled:
+                self._since = monotonic()
+                self._came.set()
+            if self._assembler.waiting:
+                self._full.set()
+            # A server that is always ahead would never let anybody else have a turn.
+            await _turn()
 
     async def take(self, delay: float) -> list[Batch]:
         """Return what has come, `delay` seconds after its first piece did, sooner if a batch is full; nothing if nothing comes."""

@@ -1,20 +1,21 @@
 """`Capture`: follows the log of one database and keeps a sink's datasets up with it.
 
-One process at a time does it; it holds a lock for as long as it runs. Reading and writing overlap: while a batch is written the next
-one is read. The server is told that it may forget changes only once they, and how far they go, are for good in the sink. Datasets go
-their own ways: one that is paused, or that stopped on a problem, keeps its place in the log, and when it goes on the log is read
-again from there; the others take no notice of what they have already.
+One process at a time does it; it holds a lock for as long as it runs. Reading, decoding and writing overlap: while a batch is written the
+next one is decoded, and the one after that is read; they are written in order. The server is told that it may forget changes only once
+they, and how far they go, are for good in the sink. Datasets go their own ways: one that is paused, or that stopped on a problem, keeps its
+place in the log, and when it goes on the log is read again from there; the others take no notice of what they have already.
 """
 
 import asyncio
 import logging
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic, time
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from chainstrata.cdc import slot as slots
 from chainstrata.cdc.assemble import HEARTBEAT
@@ -59,6 +60,23 @@ class Followed:
         return self.dataset.full_name
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Rows of one dataset as the sink takes them, with the commit times of the transactions that end in them."""
+
+    followed: Followed
+    rows: Any
+    whole: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is to be written at once. After it everything before `lsn` is there; 0 stands for the middle of a transaction."""
+
+    made: Sequence[_Made]
+    lsn: int
+
+
 class Capture:
     """Change capture of one catalog in one database into one sink."""
 
@@ -78,6 +96,9 @@ class Capture:
         self._writing = asyncio.Lock()
         self._deciding = asyncio.Lock()
         """The states here change with those in the database, or the server might be told to forget what is still needed."""
+        self._placing = asyncio.Lock()
+        self._due = 0
+        """How far everything is written, while that is not noted yet."""
         self._copying: asyncio.Task[None] | None = None
         self._undecided = False
         """A copy is about to find out where it begins: until it knows, the server forgets nothing."""
@@ -157,26 +178,29 @@ class Capture:
         await self._note(force=True)
 
     async def _apply_all(self, stream: ReplicationStream, pipe: Pipe, stop: asyncio.Event) -> None:
-        committed = 0.0
-        while not stop.is_set() and not self._reopen.is_set():
-            batches = await pipe.take(self.options.batch_delay)
-            marked = False
-            for batch in batches:
-                marked |= bool(batch.marks)
-                async with self._writing:
-                    await self._apply(batch)
-                    if batch.messages and batch.end_lsn:
-                        await self._commit(stream, batch.end_lsn)
-                        committed = monotonic()
-            # Where nothing of ours is under way, everything the server has spoken of is done with.
-            if pipe.reached and (marked or monotonic() - committed > self.options.heartbeat):
-                async with self._writing:
-                    await self._commit(stream, pipe.reached)
-                committed = monotonic()
-            await self._note()
+        """Make rows of what comes, while those made before are written, while how far that is is noted."""
+        line: asyncio.Queue[_Step | None] = asyncio.Queue(1)
+        handed = 0.0
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._write_all(stream, line))
+            while not stop.is_set() and not self._reopen.is_set():
+                marked = False
+                for batch in await pipe.take(self.options.batch_delay):
+                    marked |= bool(batch.marks)
+                    step = _Step(await self._make(batch, line), batch.end_lsn if len(batch.messages) else 0)
+                    if step.made or step.lsn:
+                        await line.put(step)
+                        handed = monotonic()
+                # Where nothing of ours is under way, everything the server has spoken of is done with.
+                reached = pipe.reached
+                if reached and (marked or monotonic() - handed > self.options.heartbeat):
+                    await line.put(_Step([], reached))
+                    handed = monotonic()
+                await self._note()
+            await line.put(None)
 
-    async def _apply(self, batch: Batch) -> None:
-        """Bring a batch into the sink, all datasets at once; one that cannot take it stops, and the others go on."""
+    async def _make(self, batch: Batch, line: "asyncio.Queue[_Step | None]") -> "list[_Made]":
+        """Make of a batch what the sink takes, all datasets at once."""
         ends = {one.commit_lsn: one for one in batch.transactions}
         work = []
         for changes in group(batch):
@@ -184,25 +208,47 @@ class Capture:
             if followed is None or followed.state is not State.STREAMING:
                 continue
             fresh = _from(changes, followed.lsn)
-            if fresh.messages:
-                work.append((followed, fresh))
-        if not work:
-            return
-        async with asyncio.TaskGroup() as tasks:
-            for followed, changes in work:
-                tasks.create_task(self._take(followed, changes))
-        now = time() - _EPOCH
-        for followed, changes in work:
-            finished = {lsn for lsn in changes.commit_lsns if ends[lsn].end_lsn}
-            followed.lags.extend(now - ends[lsn].committed_at / 1e6 for lsn in finished)
+            if len(fresh):
+                if self._prepared.get(followed.name) != fresh.relation:
+                    # What is written under the old shape comes first.
+                    await line.join()
+                whole = [ends[lsn].committed_at for lsn in np.unique(fresh.commit_lsns).tolist() if ends[lsn].end_lsn]
+                work.append(self._make_one(followed, fresh, whole))
+        return [made for made in await asyncio.gather(*work) if made is not None]
 
-    async def _take(self, followed: Followed, changes: Changes) -> None:
+    async def _make_one(self, followed: Followed, changes: Changes, whole: Sequence[int]) -> "_Made | None":
         try:
             if self._prepared.get(followed.name) != changes.relation:
                 oids = {column.type_oid for column in changes.relation.columns}
                 await self._sink.prepare(followed.dataset, changes.relation, await self._source(followed.dataset, oids))
                 self._prepared[followed.name] = changes.relation
-            taken = await self._sink.take(followed.dataset, changes)
+            return _Made(followed, await self._sink.make(followed.dataset, changes), whole)
+        except DatasetStopped as error:
+            await self._stop(followed, error)
+            return None
+
+    async def _write_all(self, stream: ReplicationStream, line: "asyncio.Queue[_Step | None]") -> None:
+        """Write what was made, in order. What is noted of it may fall behind: only the last position counts."""
+        noting: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as tasks:
+            while (step := await line.get()) is not None:
+                async with self._writing, asyncio.TaskGroup() as writing:
+                    for made in step.made:
+                        writing.create_task(self._take(made))
+                if step.lsn:
+                    self._due = step.lsn
+                    if noting is None or noting.done():
+                        noting = tasks.create_task(self._commit_due(stream))
+                line.task_done()
+
+    async def _take(self, made: "_Made") -> None:
+        """Write rows of one dataset; one that cannot take them stops, and the others go on."""
+        followed = made.followed
+        # It may have been asked to wait, or stopped, since they were made.
+        if followed.state is not State.STREAMING:
+            return
+        try:
+            taken = await self._sink.take(followed.dataset, made.rows)
             _refuse_too_many(followed.name, taken, self.options.most_dead)
         except DatasetStopped as error:
             await self._stop(followed, error)
@@ -210,6 +256,8 @@ class Capture:
         await self.store.put_aside(self._sink.name, taken.rejected)
         followed.rows += taken.rows - len(taken.rejected)
         followed.dead += len(taken.rejected)
+        now = time() - _EPOCH
+        followed.lags.extend(now - committed_at / 1e6 for committed_at in made.whole)
 
     async def _stop(self, followed: Followed, error: DatasetStopped) -> None:
         LOGGER.error("%s; it waits, the others go on", error.message)
@@ -226,6 +274,12 @@ class Capture:
         if not {column.type_oid for column in source.columns} <= self._types.keys():
             self._types = dict(await slots.read_types(self._database))
         return replace(source, types=self._types)
+
+    async def _commit_due(self, stream: ReplicationStream) -> None:
+        while self._due:
+            lsn, self._due = self._due, 0
+            async with self._placing:
+                await self._commit(stream, lsn)
 
     async def _commit(self, stream: ReplicationStream, lsn: int) -> None:
         """Note how far the sink is, for good, and let the server forget what nobody needs any more."""
@@ -331,8 +385,8 @@ class Capture:
         # Pieces that were planned and not begun say nothing: what they begin with may be forgotten already.
         fresh = followed.state is State.WAITING or not chunks or not followed.lsn
         if fresh:
-            # A batch in the making may have rows of it.
-            async with self._writing:
+            # A batch in the making may have rows of it, and so may what is being noted.
+            async with self._writing, self._placing:
                 await self._sink.clear(dataset)
                 self._prepared.pop(followed.name, None)
                 await self._sink.commit([self._position(followed.name, lsn)])
@@ -361,10 +415,8 @@ class Capture:
 
 def _from(changes: Changes, lsn: int) -> Changes:
     """Return the changes of transactions that were committed at a position or after it."""
-    first = bisect_left(changes.commit_lsns, lsn)
-    if not first:
-        return changes
-    return replace(changes, messages=changes.messages[first:], commit_lsns=changes.commit_lsns[first:])
+    first = int(np.searchsorted(changes.commit_lsns, np.uint64(lsn)))
+    return changes.take(slice(first, None)) if first else changes
 
 
 def _refuse_too_many(name: str, taken: Taken, most: int) -> None:

@@ -94,7 +94,7 @@ class Chosen:
 def shape(changes: Changes, targets: Sequence[Target], *, version: str, deleted: str) -> Shaped:
     """Return the rows of a mirror for changes in order. Truncates must not be among them."""
     decoded = decode(changes)
-    versions = np.array(changes.commit_lsns, dtype=np.uint64)
+    versions = changes.commit_lsns
     keys = [target for target in targets if target.key]
     chosen = choose(decoded, keys, versions)
     columns: dict[str, Any] = {}

@@ -6,7 +6,7 @@ them twice must come to the same as taking them once. What it has taken for good
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from chainstrata.cdc.model import Changes, Relation
 from chainstrata.cdc.values import CatalogType
@@ -84,8 +84,12 @@ class Sink(Protocol):
         """Make place for rows of this shape; raise `DatasetStopped` if that is not for a program to do."""
         ...
 
-    async def take(self, dataset: Dataset, changes: Changes) -> Taken:
-        """Take changes, for good when this returns. The relation is one that was prepared."""
+    async def make(self, dataset: Dataset, changes: Changes) -> Any:
+        """Make of changes what `take` takes, and write nothing. The relation is the one that was prepared last."""
+        ...
+
+    async def take(self, dataset: Dataset, made: Any) -> Taken:
+        """Take what was made, for good when this returns. It comes in the order of the commits."""
         ...
 
     async def commit(self, positions: Iterable[Position]) -> None:

@@ -1,7 +1,7 @@
 """The replication connection: changes as the server sends them, and our answers.
 
 libpq's functions are used as they are, because the driver has no more than that for replication. What has come is taken in bursts, so
-that a row costs a call and no more.
+that a row costs a call and no more: not even a copy of its own.
 """
 
 import asyncio
@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import numpy as np
 import psycopg
 from psycopg import sql
 
 from chainstrata.cdc import wire
 from chainstrata.cdc.errors import StreamBroken
+from chainstrata.cdc.messages import NONE, Messages
 from chainstrata.cdc.model import show_lsn
 from chainstrata.engines.postgres import open_replication, translate
 from chainstrata.engines.postgres.waiting import happened
@@ -41,15 +43,15 @@ class ReplicationStream:
         self.flushed = 0
         self.server_end = 0
 
-    async def read(self, within: float) -> list[bytes]:
+    async def read(self, within: float) -> Messages:
         """Return what has come, as soon as something has, at most after `within` seconds. Answers the server on the way."""
         deadline = time.monotonic() + within
         try:
             while True:
-                pieces = self._take()
-                if pieces or time.monotonic() >= deadline:
+                messages = self._take()
+                if len(messages) or time.monotonic() >= deadline:
                     self._answer_in_time()
-                    return pieces
+                    return messages
                 await self._wait(deadline - time.monotonic())
         except psycopg.Error as error:
             raise translate(error) from error
@@ -64,27 +66,41 @@ class ReplicationStream:
         """Let the server hear from us while nothing is read."""
         self._answer_in_time()
 
-    def _take(self) -> list[bytes]:
-        pieces: list[bytes] = []
-        add, read = pieces.append, self._pgconn.get_copy_data
-        while len(pieces) < _BURST:
+    def _take(self) -> Messages:
+        """Return what is there already. What is done for each message is done some hundred thousand times a second."""
+        pieces: list[Any] = []
+        sizes: list[int] = []
+        add, note, read = pieces.append, sizes.append, self._pgconn.get_copy_data
+        dry = False
+        while len(sizes) < _BURST:
             size, data = read(1)
-            if size == 0:
-                break
-            if size < 0:
+            if size > 0:
+                add(data)
+                note(size)
+                dry = False
+            elif size < 0:
                 self._end()
-            piece = bytes(data)
-            if piece[0] == wire.WAL:
-                add(piece)
-            elif piece[0] == wire.KEEPALIVE:
-                self.server_end, asked = wire.read_keepalive(piece)
+            elif dry:
+                break
+            else:
+                self._pgconn.consume_input()
+                dry = True
+        if not pieces:
+            return NONE
+        came = Messages.of(pieces, sizes)
+        kinds = came.kinds
+        changes = kinds == wire.WAL
+        if not changes.all():
+            for place in np.flatnonzero(kinds == wire.KEEPALIVE):
+                self.server_end, asked = wire.read_keepalive(came.one(int(place)))
                 if asked:
                     self._answer()
-        if pieces:
-            last = int.from_bytes(pieces[-1][1:9])
-            self._written = max(self._written, last)
-            self.server_end = max(self.server_end, int.from_bytes(pieces[-1][9:17]))
-        return pieces
+            came = came.take(changes)
+        if len(came):
+            last = came.one(len(came) - 1)
+            self._written = max(self._written, int.from_bytes(last[1:9]))
+            self.server_end = max(self.server_end, int.from_bytes(last[9:17]))
+        return came.skip(wire.HEADER)
 
     def _end(self) -> None:
         """Say why the server ended the stream."""
@@ -98,11 +114,9 @@ class ReplicationStream:
         socket = self._pgconn.socket
         loop.add_reader(socket, self._readable.set)
         try:
-            came = await happened(self._readable, min(max(seconds, 0.0), _ANSWER_EVERY))
+            await happened(self._readable, min(max(seconds, 0.0), _ANSWER_EVERY))
         finally:
             loop.remove_reader(socket)
-        if came:
-            self._pgconn.consume_input()
         self._answer_in_time()
 
     def _answer_in_time(self) -> None:

@@ -118,10 +118,7 @@ class Decoded:
 def decode(changes: Changes) -> Decoded:
     """Return inserts, updates and deletes of one relation as columns. Truncates must not be among them."""
     count = len(changes.relation.columns)
-    messages = changes.messages
-    buffer = np.frombuffer(b"".join(messages) + _PADDING, dtype=np.uint8)
-    lengths = np.fromiter(map(len, messages), dtype=np.int64, count=len(messages))
-    first = np.cumsum(lengths) - lengths
+    buffer, first, lengths = changes.messages.data, changes.messages.start, changes.messages.length
     operation = buffer[first]
     tag = buffer[first + _TAG]
     at = first + _TAG + 1
