@@ -20,7 +20,7 @@ from chainstrata.node.watch import inspect_jobs
 from tests.fixtures.api import LOCAL, make_keys, make_platform, open_client
 
 Run = Callable[..., Any]
-NAMES = ["indexes", "partitions", "queue", "retention", "rollups", "statistics", "views"]
+NAMES = ["digests", "indexes", "partitions", "queue", "reconcile", "retention", "rollups", "statistics", "views"]
 
 
 @pytest.fixture
@@ -34,6 +34,8 @@ def command(packs: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     async def call(*words: str, as_json: bool = True) -> tuple[int, Any]:
         arguments = [*words, "--set", f"postgres.url={packs.conninfo}", "--home", str(tmp_path / "home"), *(["--json"] if as_json else [])]
+        # Starting the columnar engine is what other tests are about.
+        arguments += ["--set", "clickhouse.embedded=off"]
         code = await asyncio.to_thread(run, arguments)
         printed = capsys.readouterr()
         text = printed.out or printed.err

@@ -9,7 +9,12 @@ from chainstrata.node.watch import INSPECTIONS
 from chainstrata.partitions import ProblemCode
 from tools.tree import ROOT
 
-SOURCES = ("src/chainstrata/monitor/planner.py", "src/chainstrata/monitor/runner.py", "src/chainstrata/node/spool.py")
+SOURCES = (
+    "src/chainstrata/monitor/planner.py",
+    "src/chainstrata/monitor/runner.py",
+    "src/chainstrata/node/spool.py",
+    "src/chainstrata/node/cdc.py",
+)
 
 
 def list_written() -> Iterator[str]:
@@ -26,6 +31,7 @@ def test_the_runbook_has_every_finding_and_no_other() -> None:
         *(f"migration_{word}" for word in ("edited", "stopped", "failed", "missing")),
         *(f"schema_{deviation}" for deviation in Deviation),
         *(f"partitions_{code}" for code in ProblemCode),
+        *(f"mirror_{word}" for word in ("paused", "stopped", "lost")),
         *(f"job_{code}" for code in ("failed", "overdue")),
         *(f"{inspection.name}_unknown" for inspection in INSPECTIONS),
     }

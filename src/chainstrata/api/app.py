@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from chainstrata import __version__
 from chainstrata.access import Role
-from chainstrata.api import ingest, keys, reads, tails
+from chainstrata.api import cdc, ingest, keys, reads, tails
 from chainstrata.api.access import Doorkeeper, guard
 from chainstrata.api.backfills import backfills_router
 from chainstrata.api.bodies import SmallBodies
@@ -54,6 +54,7 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     app.include_router(status_router, prefix=PREFIX)
     app.include_router(jobs_router, prefix=PREFIX)
     app.include_router(backfills_router, prefix=PREFIX)
+    app.include_router(cdc.router, prefix=PREFIX)
     app.include_router(reads.router, prefix=PREFIX)
     app.include_router(tails.router, prefix=PREFIX)
     app.include_router(ingest.router, prefix=PREFIX)

@@ -254,3 +254,60 @@ FAILURE: Final[dict[str, Any]] = {
     "attempts": 1,
     "error": "the source answered 429",
 }
+
+CAPTURE: Final[dict[str, Any]] = {
+    "running": True,
+    "slot": "chainstrata_16384",
+    "slot_status": "reserved",
+    "kept_bytes": 16777216,
+    "behind_bytes": 56,
+    "mirrors": [
+        {
+            "dataset": "prices.minute",
+            "state": "streaming",
+            "since": "2026-01-02T03:04:05Z",
+            "applied_lsn": "0/1A2B3C8",
+            "lag_bytes": 56,
+            "copied_rows": 120000,
+            "rows": 5000,
+            "dead_letters": 0,
+            "lag_p50": 0.11,
+            "lag_p95": 0.21,
+            "lag_p99": 0.24,
+            "error": "",
+            "hint": "",
+        }
+    ],
+}
+
+DEAD_LETTER: Final[dict[str, Any]] = {
+    "id": 17,
+    "dataset": "prices.minute",
+    "sink": "mirror",
+    "lsn": "0/1A2B3C8",
+    "row_key": {"coin_id": "bitcoin", "minute_ts": "2026-01-02 03:04:00+00:00"},
+    "reason": "bad_value",
+    "detail": "price_usd: no number, too large, or finer than the column",
+    "content": {"coin_id": "bitcoin", "minute_ts": "2026-01-02 03:04:00+00:00", "price_usd": "NaN"},
+    "first_seen": "2026-01-02T03:04:05Z",
+    "tries": 1,
+    "state": "held",
+}
+
+RECONCILED: Final[dict[str, Any]] = {
+    "dataset": "prices.minute",
+    "lsn": "0/1A2B3C8",
+    "source_rows": 5000,
+    "mirror_rows": 5000,
+    "missing": 0,
+    "extra": 0,
+    "different": 0,
+    "orphaned": 0,
+    "departed": 0,
+    "unsettled": 0,
+    "repaired": 0,
+    "missing_keys": [],
+    "extra_keys": [],
+    "different_keys": [],
+    "orphaned_keys": [],
+}

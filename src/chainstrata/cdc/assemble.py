@@ -143,8 +143,7 @@ class Assembler:
         return taken
 
     def close(self) -> None:
-        """Let go of what was kept aside."""
-        self._unread.clear()
+        """Let go of what was kept aside. What came and was not looked at stays unread, so that nothing is taken for done."""
         for xid in list(self._spools):
             self._drop(xid)
 

@@ -106,6 +106,7 @@ class Mirrors:
             slot_name = self._options.slot or await slots.slot_name(connection)
             found = await slots.find_slot(connection, slot_name)
             end = int(await connection.fetch_value(slots.QUERIES.log_end))
+            running = bool(await connection.fetch_value(slots.QUERIES.is_captured))
         rows = [row for row in await self._store.list_mirrors() if row.dataset in wanted]
         mirrors = []
         for row in rows:
@@ -129,8 +130,8 @@ class Mirrors:
                 )
             )
         if found is None:
-            return CaptureStatus(False, slot_name, "missing", 0, 0, tuple(mirrors))
-        return CaptureStatus(found.active, slot_name, found.status, found.kept_bytes, found.behind_bytes, tuple(mirrors))
+            return CaptureStatus(running, slot_name, "missing", 0, 0, tuple(mirrors))
+        return CaptureStatus(running, slot_name, found.status, found.kept_bytes, found.behind_bytes, tuple(mirrors))
 
     async def position(self, name: str) -> Position | None:
         """Return how far a mirror is, None before its copy began."""

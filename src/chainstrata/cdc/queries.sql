@@ -64,6 +64,14 @@ WHERE slot_name = %(slot)s AND database = current_database() AND NOT active;
 -- Be the one that captures this database, or learn that another is.
 SELECT pg_try_advisory_lock(hashtextextended('chainstrata.cdc', 0));
 
+-- is_captured
+-- Whether somebody is the one that captures this database. The slot is free for a moment whenever the log is opened anew, the lock is not.
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (classid::bigint << 32 | objid::bigint) = hashtextextended('chainstrata.cdc', 0)
+);
+
 -- write_heartbeat
 -- Put a mark into the log, which comes by like any change.
 SELECT pg_logical_emit_message(false, %(prefix)s, extract(epoch FROM clock_timestamp())::text);

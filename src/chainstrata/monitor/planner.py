@@ -189,7 +189,7 @@ def sum_packs(catalog: Catalog, datasets: Sequence[DatasetStatus], versions: Seq
         PackStatus(
             pack.name,
             pack.doc,
-            datasets=len(pack.datasets),
+            datasets=len(pack.datasets) + len(pack.columnar),
             rows=sum(dataset.rows for dataset in parts[pack.name]),
             rows_exact=all(dataset.rows_exact for dataset in parts[pack.name]),
             size_bytes=sum(dataset.size_bytes for dataset in parts[pack.name]),

@@ -65,29 +65,32 @@ async def status(
     sizes: Sizes | None = None,
     findings: Sequence[Finding] = (),
     others: Sequence[EngineStatus] = (),
+    datasets: Sequence[DatasetStatus] = (),
 ) -> Status:
     """Look at everything. Does not raise when PostgreSQL is away: that is a finding.
 
     `kind` says where the server comes from, `versions` how far the schema is, `findings` what is known to be wrong already,
-    `others` the engines beside PostgreSQL.
+    `others` the engines beside PostgreSQL, `datasets` what is in them.
     A caller that looks again and again keeps `sizes`: without it, or the first time, no more than `MEASURED_AT_ONCE` tables
     are measured and the rest estimated, so that a look never takes long.
     """
     began = perf_counter()
     now = datetime.now(UTC)
     try:
-        engine, datasets, found = await _look(database, catalog, kind, versions, sizes or Sizes())
+        engine, own, found = await _look(database, catalog, kind, versions, sizes or Sizes())
     except EngineError as error:
         engine = EngineStatus(POSTGRES, kind, "away", detail=error.message)
         finding = Finding(Severity.ERROR, "engine_away", POSTGRES, error.message, error.hint)
         return Status(
             healthy=False, at=now, took_seconds=perf_counter() - began, engines=(engine, *others), findings=(finding, *findings), node=node
         )
-    packs = sum_packs(catalog, datasets, versions)
+    order = [pack.name for pack in catalog.packs]
+    everything = sorted([*own, *datasets], key=lambda dataset: order.index(dataset.pack))
+    packs = sum_packs(catalog, everything, versions)
     # Errors first. The same may have been found twice, then and now.
     all_findings = sorted(dict.fromkeys([*found, *findings]), key=lambda finding: finding.severity is not Severity.ERROR)
     healthy = not any(finding.severity is Severity.ERROR for finding in all_findings)
-    return Status(healthy, now, perf_counter() - began, (engine, *others), tuple(packs), tuple(datasets), tuple(all_findings), node)
+    return Status(healthy, now, perf_counter() - began, (engine, *others), tuple(packs), tuple(everything), tuple(all_findings), node)
 
 
 async def _look(

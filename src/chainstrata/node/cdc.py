@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from chainstrata.cdc import Mirrors, State
 from chainstrata.cdc.model import parse_lsn, show_lsn
-from chainstrata.cdc.slot import QUERIES
+from chainstrata.cdc.slot import QUERIES, find_slot, slot_name
+from chainstrata.cdc.store import Store
+from chainstrata.config import CDC_KEPT_MB, CDC_SLOT, Config
 from chainstrata.engines.postgres import Connection, Database
 from chainstrata.errors import ChainStrataError
 from chainstrata.model import Catalog
+from chainstrata.monitor import Finding, Severity
 from chainstrata.retention import Leaving
 
 LOGGER: Final = logging.getLogger("chainstrata.node.cdc")
+_TROUBLED: Final = frozenset({State.PAUSED, State.STOPPED, State.LOST})
 
 
 class CaptureService:
@@ -35,6 +39,55 @@ class MirrorsBehind(ChainStrataError):
 
     code = "mirror_behind"
     retryable = True
+
+
+class MirrorsDiffer(ChainStrataError):
+    """A comparison found mirrors that are not what their sources are."""
+
+    code = "mirrors_differ"
+
+    def __init__(self, datasets: Sequence[str]) -> None:
+        super().__init__(
+            f"{', '.join(datasets)}: the mirror is not what its source is",
+            hint="`chainstrata reconcile` names the rows; with --repair it mends them.",
+        )
+
+
+async def list_followed(database: Database) -> list[str]:
+    """Return the mirrors that some process keeps up now. Looks at PostgreSQL alone."""
+    if not await database.fetch_value(QUERIES.is_captured):
+        return []
+    return [row.dataset for row in await Store(database).list_mirrors() if row.state == State.STREAMING]
+
+
+async def find_trouble(database: Database, config: Config) -> list[Finding]:
+    """Return what keeps mirrors from going on, and what is kept for them."""
+    rows = [row for row in await Store(database).list_mirrors() if row.state in _TROUBLED]
+    found = [
+        Finding(
+            Severity.WARNING if row.state == State.PAUSED else Severity.ERROR,
+            f"mirror_{row.state}",
+            row.dataset,
+            f"its mirror is {row.state}{f': {row.error}' if row.error else ''}",
+            row.hint or f"`chainstrata cdc resume {row.dataset}` lets it go on.",
+        )
+        for row in rows
+    ]
+    async with database.connection() as connection:
+        slot = await find_slot(connection, config[CDC_SLOT] or await slot_name(connection))
+        followed = await connection.fetch_value(QUERIES.is_captured)
+    if slot is None:
+        return found
+    if not followed:
+        hint = "Start a node with cdc.enabled, or `chainstrata cdc run`. For good: drop the slot, or the log fills the disk."
+        found.append(Finding(Severity.WARNING, "mirrors_unfollowed", "cdc", "mirrors wait, and nobody follows the log", hint))
+    most = config[CDC_KEPT_MB] * 1024 * 1024
+    if slot.kept_bytes > most // 2:
+        message = f"the server keeps {slot.kept_bytes >> 20} MB of log for mirrors; those that wait are given up at {most >> 20} MB"
+        found.append(
+            Finding(Severity.WARNING, "mirrors_keep_log", "cdc", message, "`chainstrata cdc status` names the one that is behind.")
+        )
+    return found
 
 
 class MirrorNeeds:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from chainstrata.config import CLICKHOUSE_START_TIMEOUT, CLICKHOUSE_URL, Config
 from chainstrata.engines.clickhouse import Columnar, ColumnarOptions, EmbeddedClickHouse, open_columnar_target, why_missing
@@ -18,7 +18,8 @@ from chainstrata.engines.postgres import NodeRecord
 from chainstrata.engines.postgres.server import ServerState
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
-from chainstrata.monitor import EngineStatus, Finding, Severity
+from chainstrata.model.columnar import ColumnarDataset
+from chainstrata.monitor import DatasetStatus, EngineStatus, Finding, Severity
 
 if TYPE_CHECKING:
     from chainstrata.node.platform import Platform
@@ -27,6 +28,11 @@ LOGGER: Final = logging.getLogger("chainstrata.node.columnar")
 ENGINE: Final = "clickhouse"
 _LOOK: Final = 2.0
 _LOOK_EVERY: Final = 1.0
+_PARTS: Final = """
+SELECT t.name AS table, sum(p.rows) AS rows, sum(p.bytes_on_disk) AS size_bytes, uniqExactIf(p.partition, p.rows > 0) AS partitions
+FROM system.tables AS t LEFT JOIN system.parts AS p ON p.database = t.database AND p.table = t.name AND p.active
+WHERE t.database = currentDatabase() AND t.name IN {tables:Array(String)} GROUP BY t.name
+"""
 
 
 class ColumnarAccess:
@@ -103,6 +109,32 @@ class ColumnarAccess:
         restarts = self.engine.restarts if self.engine is not None else 0
         detail = f"database {self._columnar.database}" + (f", started again {restarts} times" if restarts else "")
         return EngineStatus(ENGINE, kind, "running", self._columnar.version, size_bytes=int(size or 0), detail=detail), ()
+
+    async def look_at(self, datasets: Sequence[ColumnarDataset]) -> list[DatasetStatus]:
+        """Return how datasets are whose home it is; none while it does not answer. Rows that others replaced count until they are merged."""
+        if self._columnar is None or not datasets:
+            return []
+        try:
+            rows = await self._columnar.query_rows(_PARTS, {"tables": [one.table_name for one in datasets]}, timeout=_LOOK)
+        except ColumnarError:
+            return []
+        found = {row.table: row for row in rows}
+        return [_describe(one, found.get(one.table_name)) for one in datasets]
+
+
+def _describe(dataset: ColumnarDataset, row: Any) -> DatasetStatus:
+    if row is None:
+        return DatasetStatus(dataset.full_name, dataset.pack, dataset.view_name, exists=False)
+    return DatasetStatus(
+        dataset.full_name,
+        dataset.pack,
+        dataset.view_name,
+        exists=True,
+        rows=row.rows,
+        rows_exact=row.rows == 0,
+        partitions=row.partitions,
+        size_bytes=row.size_bytes,
+    )
 
 
 def _away(kind: str, error: ChainStrataError, state: str = "away") -> tuple[EngineStatus, Sequence[Finding]]:

@@ -261,6 +261,18 @@ class Platform:
 
         return await refresh_views(self)
 
+    async def refresh_digests(self) -> str:
+        """Compute anew what interrupted batches of columnar datasets touched; return a line on what was done."""
+        from chainstrata.node.jobs import refresh_digests
+
+        return await refresh_digests(self)
+
+    async def reconcile_mirrors(self) -> str:
+        """Compare the mirrors that are followed with their sources; return a line on what was found."""
+        from chainstrata.node.jobs import reconcile_mirrors
+
+        return await reconcile_mirrors(self)
+
     async def analyze(self) -> str:
         """Make the planner's statistics where they are stale; return a line on what was done."""
         from chainstrata.node.jobs import analyze
@@ -281,6 +293,7 @@ class Platform:
         """Look at everything: engines, packs, datasets, findings. `node` is the node's own account, where there is one."""
         kind = "url" if self.target.kind == "url" else "embedded"
         engine, found = await self._columnar.look()
+        columnar = await self._columnar.look_at(self.catalog.columnar)
         return await monitor.status(
             self.database,
             self.catalog,
@@ -290,6 +303,7 @@ class Platform:
             versions=self.versions,
             findings=[*self.findings, *self._find_spooled(), *found],
             others=(engine,),
+            datasets=columnar,
         )
 
     @property

@@ -92,10 +92,19 @@ async def inspect_jobs(platform: Platform) -> list[Finding]:
     ]
 
 
+async def inspect_mirrors(platform: Platform) -> list[Finding]:
+    """Find mirrors that do not go on, and log that is kept for them. Looks at PostgreSQL alone."""
+    from chainstrata.node.cdc import find_trouble
+
+    return await find_trouble(platform.database, platform.config)
+
+
 INSPECTIONS: tuple[Inspection, ...] = (
     Inspection("schema", timedelta(minutes=1), inspect_schema),
     Inspection("partitions", timedelta(minutes=1), inspect_partitions),
     Inspection("jobs", timedelta(minutes=1), inspect_jobs),
+    # Not part of a start: nothing follows the log yet.
+    Inspection("mirrors", timedelta(minutes=1), inspect_mirrors, first=timedelta(seconds=30)),
     # It builds the declared schema in a database of its own to compare with, so it is rare, and not part of a start.
     Inspection("drift", timedelta(days=1), inspect_drift, first=timedelta(minutes=5)),
 )
