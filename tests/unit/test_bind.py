@@ -1,5 +1,6 @@
 """The address of the API: picked when it may be, told clearly when it is taken."""
 
+import asyncio
 import socket
 
 import pytest
@@ -41,3 +42,20 @@ def test_the_address_is_one_that_a_browser_takes(host: str, shown: str) -> None:
         raise
     with listener:
         assert address_of(listener).startswith(shown)
+
+
+async def test_an_answer_goes_out_at_once() -> None:
+    """Held back until its reader acknowledges what came before, a small answer would take 40 ms."""
+    at_once: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        at_once.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+        await writer.wait_closed()
+
+    with bind("127.0.0.1", 0) as listener:
+        async with await asyncio.start_server(answer, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await asyncio.wait_for(at_once, 10)
+            writer.close()
+            await writer.wait_closed()

@@ -24,11 +24,12 @@ _WRONG_RATE: Final = 1.0
 _WRONG_BURST: Final = 20.0
 
 
-def _platform(request: Request) -> Platform:
+# Not plain functions: the framework would run these in a thread, for every request.
+async def _platform(request: Request) -> Platform:
     return cast(Platform, request.app.state.platform)
 
 
-def _node(request: Request) -> NodeStatus:
+async def _node(request: Request) -> NodeStatus:
     return cast(NodeStatus, request.app.state.node())
 
 

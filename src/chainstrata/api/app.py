@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from chainstrata import __version__
@@ -50,17 +50,16 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     app.state.doorkeeper = Doorkeeper(platform.keys, platform.config)
     handle_errors(app)
     app.add_middleware(SmallBodies)
+    # Looked through in this order at every request, so those that are asked most come first.
+    app.include_router(reads.router, prefix=PREFIX)
+    app.include_router(ingest.router, prefix=PREFIX)
     app.include_router(health_router)
     app.include_router(status_router, prefix=PREFIX)
     app.include_router(jobs_router, prefix=PREFIX)
     app.include_router(backfills_router, prefix=PREFIX)
     app.include_router(cdc.router, prefix=PREFIX)
-    app.include_router(reads.router, prefix=PREFIX)
     app.include_router(tails.router, prefix=PREFIX)
-    app.include_router(ingest.router, prefix=PREFIX)
     app.include_router(keys.router, prefix=PREFIX)
-    questions = APIRouter()
-    add_questions(questions, platform.catalog)
-    app.include_router(questions, prefix=PREFIX)
+    add_questions(app, PREFIX, platform.catalog)
     add_dashboard(app, [Depends(guard(Role.READ))])
     return app

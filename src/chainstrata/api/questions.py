@@ -2,22 +2,25 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from inspect import Parameter, Signature
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
 from chainstrata.access import Role
 from chainstrata.api.access import ThePlatform, guard
-from chainstrata.api.envelope import JSON, answer_rows
+from chainstrata.api.envelope import JSON, answer_rows, instant
 from chainstrata.api.errors import documented
 from chainstrata.api.examples import FRESHNESS
 from chainstrata.errors import UsageError
@@ -74,14 +77,33 @@ class Asked:
         return rows, freshness
 
 
-def add_questions(router: APIRouter, catalog: Catalog) -> None:
+class ByPath(BaseRoute):
+    """Finds a route without parameters in its path at once; the framework looks through all routes, one after the other."""
+
+    path = ""
+    methods: Collection[str] = ()
+
+    def __init__(self) -> None:
+        self.routes: dict[str, BaseRoute] = {}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        route = self.routes.get(scope["path"]) if scope["type"] == "http" else None
+        return (Match.NONE, {}) if route is None else route.matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await scope["route"].handle(scope, receive, send)
+
+
+def add_questions(app: FastAPI, prefix: str, catalog: Catalog) -> None:
     """Add the routes of all packs that are in use."""
+    by_path = ByPath()
     for one in list_questions(catalog):
         question = one.question
         summary, _, rest = question.doc.partition("\n")
         content = {JSON: {"example": example_of(question), "schema": schema_of(question)}}
-        router.add_api_route(
-            f"/{one.pack}/{question.name}",
+        path = f"{prefix}/{one.pack}/{question.name}"
+        app.add_api_route(
+            path,
             _endpoint(one),
             methods=["GET"],
             summary=summary.removeprefix("Return ").rstrip("."),
@@ -92,6 +114,8 @@ def add_questions(router: APIRouter, catalog: Catalog) -> None:
             response_model=None,
             responses={200: {"content": content}, 304: {"description": "The rows are those that If-None-Match names."}, **_ERRORS},
         )
+        by_path.routes[path] = app.router.routes[-1]
+    app.router.routes.insert(0, by_path)
 
 
 def list_questions(catalog: Catalog) -> Iterator[Asked]:
@@ -110,7 +134,7 @@ def _endpoint(one: Asked) -> Callable[..., Any]:
 
     async def answer(request: Request, platform: ThePlatform, **arguments: Any) -> Response:
         rows, freshness = await one.answer(platform, arguments)
-        return answer_rows(request, [json.dumps(as_row(row), allow_nan=False) for row in rows], freshness)
+        return answer_rows(request, [_ENCODE(as_row(row)) for row in rows], freshness)
 
     given = [
         Parameter("request", Parameter.KEYWORD_ONLY, annotation=Request),
@@ -176,27 +200,43 @@ def as_row(found: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON can carry it. Exact numbers are text; whole ones a number as long as a double holds them."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name.removesuffix("_"): plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, bool | StrEnum) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else _UNREAL[str(value)]
-    if isinstance(value, int):
-        return value if abs(value) <= _EXACT_IN_A_DOUBLE else str(value)
-    if isinstance(value, date):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes):
-        return f"0x{value.hex()}"
-    if isinstance(value, dict):
-        return {str(name): plain(item) for name, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else str(value)
+    kind = type(value)
+    make = _MAKE.get(kind)
+    if make is not None:
+        return make(value)
+    if is_dataclass(kind):
+        return {name: plain(getattr(value, field)) for field, name in _names_of(kind)}
+    return value if isinstance(value, StrEnum) else str(value)
+
+
+@cache
+def _names_of(kind: Any) -> list[tuple[str, str]]:
+    return [(field.name, field.name.removesuffix("_")) for field in fields(kind)]
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 # As PostgreSQL has them in JSON.
 _UNREAL: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_ENCODE: Final = json.JSONEncoder(allow_nan=False).encode
+_MAKE: Final[dict[Any, Callable[[Any], Any]]] = {
+    type(None): _same,
+    bool: _same,
+    str: _same,
+    int: lambda value: value if -_EXACT_IN_A_DOUBLE <= value <= _EXACT_IN_A_DOUBLE else str(value),
+    float: lambda value: value if math.isfinite(value) else _UNREAL[str(value)],
+    Decimal: str,
+    datetime: instant,
+    date: date.isoformat,
+    timedelta: timedelta.total_seconds,
+    bytes: lambda value: f"0x{value.hex()}",
+    dict: lambda value: {str(name): plain(item) for name, item in value.items()},
+    list: lambda value: [plain(item) for item in value],
+}
+
+
 _EXAMPLES: Final[dict[Any, Any]] = {
     bool: False,
     bytes: "0x00",

@@ -32,7 +32,8 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise AddressError(f"node.host {host!r} is no address of this machine: {error.strerror or error}", hint=_HOST_HINT) from error
     for candidate in [port] if port else range(FIRST_PORT, LAST_PORT + 1):
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named, because asyncio sends at once only what it knows to be TCP: else an answer waits 40 ms for its reader's ack.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             # A port that a node just left is free again at once, and never shared with another.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -90,6 +91,8 @@ class HttpService:
     async def run(self, stop: asyncio.Event) -> None:
         import uvicorn
 
+        from chainstrata.node.protocol import BoundedProtocol
+
         class Server(uvicorn.Server):
             """Leaves signals to the node: it stops the server as one of several."""
 
@@ -99,6 +102,7 @@ class HttpService:
 
         options = uvicorn.Config(
             self._application,
+            http=BoundedProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",
