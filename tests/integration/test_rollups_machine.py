@@ -23,11 +23,15 @@ from psycopg import sql
 
 from chainstrata.engines.postgres import Database, PoolOptions
 from chainstrata.engines.postgres.errors import CheckViolation, PostgresError
-from chainstrata.engines.postgres.partitioning import Span
+from chainstrata.engines.postgres.maintenance import maintenance
+from chainstrata.engines.postgres.partitioning import Partition, Span, describe, list_partitions
 from chainstrata.engines.storage import LocalStorage
 from chainstrata.ingest import Ingest
-from chainstrata.model import hours
+from chainstrata.model import hours, tables_of
 from chainstrata.node.retention import RollupNeeds
+from chainstrata.partitions import Action, Step
+from chainstrata.partitions import Options as PartitionOptions
+from chainstrata.partitions.runner import carry_out
 from chainstrata.retention import Options, Outcome, Retention
 from chainstrata.retention.archives import Archives
 from chainstrata.rollups import Rollups
@@ -221,6 +225,23 @@ class RollupMachine(RuleBasedStateMachine):
         async with await psycopg.AsyncConnection.connect(self.world.conninfo) as connection:
             await connection.execute("INSERT INTO demo.price VALUES (%s, %s, %s, %s)", (row.coin_id, row.ts, row.price, row.volume))
             await connection.rollback()
+
+    @precondition(lambda self: self.world.timescale)
+    @rule(part=st.integers(0, PARTS - 1))
+    def compress(self, part: int) -> None:
+        """A chunk is stored by columns, or again because something came later. No row changes."""
+        self.world.do(self._compress(Partition("demo", f"price_{part}", Span(PART.shift(START, part), PART.shift(START, part + 1)))))
+
+    async def _compress(self, chunk: Partition) -> None:
+        table = next(tables_of(DATASET))
+        async with self.world.database.connection() as connection:
+            facts = await describe(connection, "demo", "price")
+            there = {one.name: one for one in await list_partitions(connection, "demo", "price")}
+        steps = [] if facts is None or facts.compressible else [Step(Action.PREPARE, table, chunk)]
+        if chunk.name in there and not there[chunk.name].compressed:
+            steps.append(Step(Action.COMPRESS, table, there[chunk.name]))
+        async with maintenance(self.world.database) as connection:
+            await carry_out(connection, steps, PartitionOptions())
 
     # Ageing ----------------------------------------------------------------------------------------------------------
 

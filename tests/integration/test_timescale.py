@@ -1,6 +1,8 @@
 """What is TimescaleDB's own: hypertables by a setting, chunks by declaration alone, and what is refused."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import LiteralString
 
 import pytest
@@ -11,16 +13,22 @@ from chainstrata.cdc.errors import CannotCapture
 from chainstrata.cdc.slot import publish
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.errors import CheckViolation, NoPartition
+from chainstrata.engines.postgres.partitioning import Span
+from chainstrata.engines.storage import LocalStorage
 from chainstrata.errors import UnknownName
 from chainstrata.ingest import Ingest
 from chainstrata.migrate import up, verify
 from chainstrata.migrate.errors import TimescaleMissing
 from chainstrata.migrate.hypertables import hypertables
 from chainstrata.migrate.model import Site
-from chainstrata.model import INSTANT, Catalog, Dataset, Mirror, column, metadata
+from chainstrata.migrate.snapshot import snapshot
+from chainstrata.model import INSTANT, Catalog, Dataset, Mirror, column, days, metadata
 from chainstrata.packs import load_catalog
+from chainstrata.partitions import Action
+from chainstrata.retention import Retention
+from chainstrata.retention.archives import Archives
 from chainstrata.rollups import Rollups
-from tests.fixtures.demo import create_demo, demo_catalog
+from tests.fixtures.demo import create_demo, demo_catalog, with_lifecycle
 from tests.fixtures.postgres import MakeConfig
 from tests.fixtures.timescale import ABSENT
 
@@ -121,3 +129,77 @@ async def test_a_row_does_not_move_to_another_chunk(timescale: Database, prices:
     with pytest.raises(CheckViolation):
         await timescale.execute("UPDATE demo.prices SET ts = ts + interval '1 day'")
     await timescale.execute("UPDATE demo.prices SET ts = ts + interval '1 minute'")
+
+
+# Compression ---------------------------------------------------------------------------------------------------------
+LATER = NOW + timedelta(days=3)
+
+
+@pytest.fixture
+async def compressed(timescale: Database) -> Catalog:
+    """Give a catalog whose days are compressed when they are a day old, with two such days and their roll-up."""
+    declared = with_lifecycle(demo_catalog(), compress=days(1), keep=days(4))
+    await create_demo(timescale, declared, timescale=True)
+    await partitions.apply(timescale, declared, now=NOW)
+    await timescale.execute("INSERT INTO demo.coins SELECT 'coin' || i FROM generate_series(1, 5) i")
+    await timescale.execute(
+        "INSERT INTO demo.prices SELECT 'coin' || i, ts, i FROM generate_series(1, 5) i,"
+        " generate_series('2026-03-09'::timestamptz, '2026-03-12 23:59', interval '1 minute') ts"
+    )
+    await Rollups(timescale, declared).refresh()
+    return declared
+
+
+async def actions(database: Database, catalog: Catalog, now: datetime) -> list[tuple[str, str]]:
+    steps = await partitions.apply(database, catalog, ["demo.prices"], now=now)
+    return [(step.action.value, step.partition.name[-2:]) for step in steps if step.action is not Action.CREATE]
+
+
+async def test_what_is_old_enough_is_compressed_and_again_when_rows_came_late(timescale: Database, compressed: Catalog) -> None:
+    rollups = Rollups(timescale, compressed, partial(partitions.ensure_named, timescale, compressed))
+    before = await timescale.fetch_all("SELECT * FROM demo.prices ORDER BY coin_id, ts")
+    planned = await partitions.plan(timescale, compressed, ["demo.prices"], now=LATER)
+    assert "prepare demo.prices for compression" in [str(step) for step in planned]
+    assert await actions(timescale, compressed, LATER) == [("prepare", "es"), *(("compress", day) for day in ("09", "10", "11"))]
+    assert await actions(timescale, compressed, LATER) == []
+    assert await timescale.fetch_all("SELECT * FROM demo.prices ORDER BY coin_id, ts") == before
+    # Late, corrected, deleted: of one row, and of all of a coin, which TimescaleDB could drop unseen.
+    await timescale.execute("INSERT INTO demo.prices VALUES ('coin1', '2026-03-10 05:00:30+00', 100)")
+    await timescale.execute("UPDATE demo.prices SET price = 50 WHERE coin_id = 'coin2' AND ts = '2026-03-10 06:59+00'")
+    await timescale.execute("DELETE FROM demo.prices WHERE coin_id = 'coin3' AND ts < '2026-03-10+00'")
+    await timescale.execute("DELETE FROM demo.prices WHERE coin_id = 'coin4' AND ts = '2026-03-11 07:59+00'")
+    assert await rollups.verify() == []
+    hours = await rollups.read("demo.prices.hourly", NOW - timedelta(days=2), LATER, live=False)
+    kept = {(row.coin_id, row.bucket): (row.price_last, row.rows) for row in hours}
+    assert kept["coin1", datetime(2026, 3, 10, 5, tzinfo=UTC)][1] == 61
+    assert kept["coin2", datetime(2026, 3, 10, 6, tzinfo=UTC)][0] == 50
+    assert ("coin3", datetime(2026, 3, 9, 5, tzinfo=UTC)) not in kept
+    assert kept["coin4", datetime(2026, 3, 11, 7, tzinfo=UTC)][1] == 59
+    assert await actions(timescale, compressed, LATER) == [("compress", day) for day in ("09", "10", "11")]
+    assert await rollups.verify() == []
+
+
+async def test_a_compressed_chunk_leaves_for_the_archive_and_comes_back(timescale: Database, compressed: Catalog, tmp_path: Path) -> None:
+    await actions(timescale, compressed, LATER)
+    day = Span(datetime(2026, 3, 9, tzinfo=UTC), datetime(2026, 3, 10, tzinfo=UTC))
+    text: LiteralString = "SELECT * FROM demo.prices WHERE ts < '2026-03-10+00' ORDER BY coin_id, ts"
+    before = await timescale.fetch_all(text)
+    outcome = await Retention(timescale, compressed, LocalStorage(tmp_path)).run(["demo.prices"], now=LATER + timedelta(days=1))
+    assert [(departed.rows, departed.name[-2:]) for departed in outcome.departed] == [(5 * 1440, "09")]
+    assert await timescale.fetch_all(text) == []
+    archives = Archives(timescale, compressed, LocalStorage(tmp_path))
+    await archives.restore("demo.prices", day)
+    assert await timescale.fetch_all(text) == before
+    with pytest.raises(CheckViolation, match="sealed"):
+        await timescale.execute("DELETE FROM demo.prices WHERE coin_id = 'coin1'")
+    assert ("compress", "09") in await actions(timescale, compressed, LATER)
+    assert await timescale.fetch_all(text) == before
+    with pytest.raises(CheckViolation, match="sealed"):
+        await timescale.execute("DELETE FROM demo.prices WHERE coin_id = 'coin1'")
+
+
+async def test_compression_changes_nothing_that_is_declared(timescale: Database, compressed: Catalog, conninfo: str) -> None:
+    async with timescale.connection() as connection:
+        before = await snapshot(connection.driver, ["demo", "strata"])
+        await actions(timescale, compressed, LATER)
+        assert dict(await snapshot(connection.driver, ["demo", "strata"])) == dict(before)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainstrata.engines.postgres.partitioning import BEGINNING, END, Partition, Span, State
+from chainstrata.engines.postgres.partitioning import BEGINNING, END, Partition, Span, State, TableFacts
 from chainstrata.model import Interval, Lifecycle, TimedTable, Unit, days, hours, minutes, months, quarters, seconds, weeks, years
 from chainstrata.partitions.model import Action, ProblemCode, Step
 from chainstrata.partitions.names import NAME_LIMIT, free_name, partition_name
@@ -189,8 +189,24 @@ def test_what_was_cut_short_is_finished_first() -> None:
     assert steps[2].partition.span == pending.span
 
 
-@pytest.mark.parametrize("ahead", [0, 1, 2, 3])
+def test_old_chunks_are_compressed_and_partitions_are_not() -> None:
+    """A hypertable is prepared first; what rows came to since is compressed again; what is too young, or done, is left."""
+    now = utc(2026, 3, 10, 12)
+    old = [partition(utc(2026, 3, day), utc(2026, 3, day + 1)) for day in range(5, 15)]
+    chunks = [replace(one, chunked_by="ts", compressed=one.span.start == utc(2026, 3, 6)) for one in old]
+    aging = replace(table(days(1)), lifecycle=Lifecycle(partition=days(1), premake=4, compress=days(2)))
+    facts = TableFacts(1, True, "ts", "timestamptz", hypertable=True)
+    steps = plan(aging, chunks, now, facts=facts)
+    assert [step.action for step in steps] == [Action.PREPARE, Action.COMPRESS, Action.COMPRESS]
+    assert [step.partition.span.start.day for step in steps[1:]] == [5, 7]
+    assert str(steps[0]) == "prepare pack.prices for compression"
+    assert plan(aging, chunks, now, facts=replace(facts, compressible=True)) == steps[1:]
+    assert plan(aging, old, now, facts=replace(facts, hypertable=False)) == []
+    assert plan(table(days(1)), chunks, now, facts=facts) == []
+
+
 @pytest.mark.conforms("S3-62")
+@pytest.mark.parametrize("ahead", [0, 1, 2, 3])
 def test_too_few_future_partitions_are_urgent(ahead: int) -> None:
     target = table(days(1), premake=3)
     existing = [partition(utc(2026, 1, 1 + day), utc(2026, 1, 2 + day)) for day in range(ahead + 1)]

@@ -4,6 +4,7 @@ The declaration and the revision are the same for both; `partitions.timescale` s
 is there stays what it is.
 """
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -79,12 +80,12 @@ def as_hypertable(statements: Iterable[str], table: TimedTable) -> list[str]:
 def _create(table: TimedTable) -> str:
     """Return what makes a table a hypertable. The prefix marks chunks that TimescaleDB makes by itself, which are then refused."""
     return compose(
-        "SELECT FROM create_hypertable({}::regclass, {}, associated_schema_name => {}, associated_table_prefix => {},"
+        "SELECT FROM create_hypertable({}::regclass, {}, associated_table_prefix => {},"
         " chunk_time_interval => {}::interval, create_default_indexes => false)",
         literal(name(table.qualified).as_string()),
         literal(table.column),
-        literal(table.schema),
-        literal(f"{STRAY}{table.table[:40]}"),
+        # One of its own for each hypertable.
+        literal(STRAY + hashlib.sha256(table.qualified.encode()).hexdigest()[:12]),
         literal(f"{table.interval.mean_length.total_seconds():.0f} seconds"),
     )
 

@@ -41,7 +41,7 @@ JOIN pg_namespace AS n ON n.oid = t.typnamespace
 WHERE t.typtype = 'd' AND n.nspname = ANY(%(schemas)s);
 
 -- list_tables
--- Tables, plain and partitioned; partitions belong to their parent and are left out.
+-- Tables, plain and partitioned; partitions belong to their parent and are left out, as do chunks and what they keep by columns.
 SELECT n.nspname AS schema, c.relname AS name,
        coalesce(obj_description(c.oid, 'pg_class'), '') AS comment,
        coalesce(pg_get_partkeydef(c.oid), '') AS partition_by,
@@ -49,7 +49,9 @@ SELECT n.nspname AS schema, c.relname AS name,
        c.relpersistence = 'u' AS unlogged
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid) AND n.nspname = ANY(%(schemas)s)
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid)
+  AND NOT EXISTS (SELECT FROM pg_attribute AS packed WHERE packed.attrelid = c.oid AND packed.attname = '_ts_meta_count')
+  AND n.nspname = ANY(%(schemas)s)
   AND c.oid IS DISTINCT FROM to_regclass('strata.alembic_version');
 
 -- list_columns
@@ -67,7 +69,9 @@ JOIN pg_class AS c ON c.oid = a.attrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid) AND n.nspname = ANY(%(schemas)s)
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid)
+  AND NOT EXISTS (SELECT FROM pg_attribute AS packed WHERE packed.attrelid = c.oid AND packed.attname = '_ts_meta_count')
+  AND n.nspname = ANY(%(schemas)s)
   AND a.attnum > 0 AND NOT a.attisdropped
   AND c.oid IS DISTINCT FROM to_regclass('strata.alembic_version')
 ORDER BY c.oid, a.attnum;
@@ -100,6 +104,7 @@ JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_class AS fc ON fc.oid = con.confrelid
 LEFT JOIN pg_namespace AS fn ON fn.oid = fc.relnamespace
 WHERE con.contype IN ('p', 'u', 'c', 'f', 'x') AND con.conparentid = 0 AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid)
+  AND NOT EXISTS (SELECT FROM pg_attribute AS packed WHERE packed.attrelid = c.oid AND packed.attname = '_ts_meta_count')
   AND n.nspname = ANY(%(schemas)s)
   AND c.oid IS DISTINCT FROM to_regclass('strata.alembic_version')
 ORDER BY c.oid, con.conname;
@@ -130,7 +135,9 @@ JOIN pg_class AS i ON i.oid = x.indexrelid
 JOIN pg_class AS c ON c.oid = x.indrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_am AS am ON am.oid = i.relam
-WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid) AND n.nspname = ANY(%(schemas)s)
+WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid)
+  AND NOT EXISTS (SELECT FROM pg_attribute AS packed WHERE packed.attrelid = c.oid AND packed.attname = '_ts_meta_count')
+  AND n.nspname = ANY(%(schemas)s)
   AND c.oid IS DISTINCT FROM to_regclass('strata.alembic_version')
   AND NOT EXISTS (SELECT FROM pg_constraint AS con WHERE con.conindid = i.oid AND con.contype IN ('p', 'u', 'x'))
 ORDER BY i.relname;
@@ -180,7 +187,9 @@ SELECT n.nspname AS schema, c.relname AS table_name, t.tgname AS name, pg_get_tr
 FROM pg_trigger AS t
 JOIN pg_class AS c ON c.oid = t.tgrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname NOT IN ('strata_stray', 'strata_sealed_truncate') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid) AND n.nspname = ANY(%(schemas)s);
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname NOT IN ('strata_stray', 'strata_sealed_truncate') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid)
+  AND NOT EXISTS (SELECT FROM pg_attribute AS packed WHERE packed.attrelid = c.oid AND packed.attname = '_ts_meta_count')
+  AND n.nspname = ANY(%(schemas)s);
 
 -- list_dependencies
 -- Which object needs which: an object is known by its kind and full name. Foreign keys do not count; they are added later.
@@ -188,12 +197,16 @@ WITH owner AS (
     SELECT 'pg_class'::regclass AS classid, c.oid AS objid, CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'table' END AS kind,
            format('%%s.%%s', n.nspname, c.relname) AS name
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid) AND n.nspname = ANY(%(schemas)s)
+    WHERE c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid)
+  AND NOT EXISTS (SELECT FROM pg_attribute AS packed WHERE packed.attrelid = c.oid AND packed.attname = '_ts_meta_count')
+  AND n.nspname = ANY(%(schemas)s)
     UNION ALL
     SELECT 'pg_type'::regclass, c.reltype, CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'table' END,
            format('%%s.%%s', n.nspname, c.relname)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid) AND n.nspname = ANY(%(schemas)s)
+    WHERE c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits AS chunk WHERE chunk.inhrelid = c.oid)
+  AND NOT EXISTS (SELECT FROM pg_attribute AS packed WHERE packed.attrelid = c.oid AND packed.attname = '_ts_meta_count')
+  AND n.nspname = ANY(%(schemas)s)
     UNION ALL
     SELECT 'pg_class'::regclass, x.indexrelid, CASE WHEN c.relkind = 'm' THEN 'view' ELSE 'table' END, format('%%s.%%s', n.nspname, c.relname)
     FROM pg_index AS x JOIN pg_class AS c ON c.oid = x.indrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace

@@ -1,5 +1,6 @@
 """Reads a database's catalog into a `Snapshot`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ from chainstrata.migrate.schema import (
     View,
     canonical_json,
 )
-from chainstrata.migrate.text import flatten, split_list
+from chainstrata.migrate.text import flatten, name, split_list
 from chainstrata.model.queue import QUEUE_SCHEMA
 
 QUERIES = load_queries("chainstrata.migrate")
@@ -65,7 +66,7 @@ class _Reader:
         items += [_index(row) for row in await self.rows(QUERIES.list_indexes)]
         items += [_function(row) for row in await self.rows(QUERIES.list_functions)]
         items += [_view(row) for row in await self.rows(QUERIES.list_views)]
-        items += [_trigger(row) for row in await self.rows(QUERIES.list_triggers)]
+        items += [_trigger(row, chunked) for row in await self.rows(QUERIES.list_triggers)]
         items += await self.policies()
         broken = [
             Broken(f"{row.schema}.{row.table_name}", row.name, row.parent_name) for row in await self.rows(QUERIES.list_broken_indexes)
@@ -175,8 +176,14 @@ def _view(row: Any) -> View:
     return View(row.schema, row.name, row.query, row.materialized, tuple(sorted(row.options)), columns, row.comment)
 
 
-def _trigger(row: Any) -> Trigger:
-    return Trigger(row.schema, row.table_name, row.name, row.definition, row.enabled, row.comment)
+def _trigger(row: Any, chunked: Mapping[tuple[str, str], str]) -> Trigger:
+    definition = row.definition
+    if (row.schema, row.table_name) in chunked:
+        # Where chunks are compressed this one stands in for the declared one.
+        marking = name(row.schema, f"{row.table_name}__mark").as_string()
+        declared = f"REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION {marking}()"
+        definition = re.sub(r"FOR EACH ROW EXECUTE FUNCTION strata\.mark_deleted\(.*\)$", declared, definition)
+    return Trigger(row.schema, row.table_name, row.name, definition, row.enabled, row.comment)
 
 
 async def run_text(connection: psycopg.AsyncConnection[Any], text: str) -> None:

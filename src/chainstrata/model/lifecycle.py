@@ -21,6 +21,9 @@ class Lifecycle:
     `partition` None: one plain table, aged in batches. `keep` None: for ever. `archive` writes and reads back a Parquet
     archive before anything leaves; `keep_archived` None keeps the archive for ever. `terminal` is a SQL condition that
     a row of a plain table must meet before it may leave.
+
+    `compress` stores what is older by columns, in the chunks of a hypertable of TimescaleDB. Partitions of PostgreSQL's own have
+    no such form and stay as they are.
     """
 
     partition: Interval | None = None
@@ -29,6 +32,7 @@ class Lifecycle:
     archive: bool = True
     keep_archived: Interval | None = None
     terminal: str = ""
+    compress: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)

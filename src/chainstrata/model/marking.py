@@ -131,6 +131,11 @@ def marking_function(dataset: Dataset) -> str:
     ).as_string()
 
 
+def marking_doc(dataset: str) -> str:
+    """Return what is said of the marking function and its triggers."""
+    return f"Marks the roll-ups of {dataset} that a statement touched."
+
+
 def mark_name(dataset: Dataset) -> str:
     """Return the name of the marking function; its triggers add what they fire on."""
     return f"{dataset.table.name}__mark"

@@ -33,6 +33,7 @@ from chainstrata.model.marking import (
     children,
     dirty_table,
     mark_name,
+    marking_doc,
     marking_function,
     marking_triggers,
 )
@@ -161,7 +162,7 @@ def _marking(dataset: Dataset) -> Iterator[SqlObject]:
     if not children(dataset):
         return
     name = mark_name(dataset)
-    doc = f"Marks the roll-ups of {dataset.full_name} that a statement touched."
+    doc = marking_doc(dataset.full_name)
     yield SqlObject(SqlKind.FUNCTION, name, dataset.schema, doc, marking_function(dataset))
     for trigger, text in marking_triggers(dataset).items():
         yield SqlObject(SqlKind.TRIGGER, trigger, dataset.schema, doc, text, (name,), dataset.table.fullname)

@@ -189,6 +189,8 @@ def _lifecycle(name: str, field: str, lifecycle: Lifecycle, timed: bool) -> Prob
             f"{lifecycle.keep} is shorter than a partition of {lifecycle.partition}",
             hint="A partition leaves as a whole, so it would hold rows older than that anyway.",
         )
+    if lifecycle.compress and not lifecycle.partition:
+        yield DeclarationError(name, f"{field}.compress", "only what is partitioned can be compressed")
     if lifecycle.keep_archived and not lifecycle.archive:
         yield DeclarationError(name, f"{field}.keep_archived", "nothing is archived")
     if lifecycle.terminal and lifecycle.partition:

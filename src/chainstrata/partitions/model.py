@@ -8,21 +8,28 @@ from chainstrata.model import TimedTable
 
 
 class Action(StrEnum):
-    """What a step does. `FINALIZE` ends a detachment that was cut short."""
+    """What a step does.
+
+    `FINALIZE` ends a detachment that was cut short. `PREPARE` lets a hypertable have compressed chunks, `COMPRESS` makes one.
+    """
 
     FINALIZE = "finalize"
     CREATE = "create"
+    PREPARE = "prepare"
+    COMPRESS = "compress"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do to one partition: a transaction, or a statement that can be taken up again."""
+    """One thing to do to one partition, or to `PREPARE` the table: a transaction, or a statement that can be taken up again."""
 
     action: Action
     table: TimedTable
     partition: Partition
 
     def __str__(self) -> str:
+        if self.action is Action.PREPARE:
+            return f"{self.action} {self.table.qualified} for compression"
         return f"{self.action} {self.partition.qualified} ({self.partition.span})"
 
 

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
-from chainstrata.engines.postgres.partitioning import BEGINNING, END, Partition, Span, State
+from chainstrata.engines.postgres.partitioning import BEGINNING, END, Partition, Span, State, TableFacts
 from chainstrata.model import Interval, TimedTable
 from chainstrata.partitions.model import Action, Problem, ProblemCode, Step
 from chainstrata.partitions.names import free_name, partition_name
@@ -18,19 +18,21 @@ LARGEST_GAP = 400
 
 
 def plan(
-    table: TimedTable, existing: Collection[Partition], now: datetime, *, taken: Collection[str] = (), chunks: bool = False
+    table: TimedTable, existing: Collection[Partition], now: datetime, *, taken: Collection[str] = (), facts: TableFacts | None = None
 ) -> list[Step]:
-    """Return what is to be done: first what an earlier run left half done, then creations, oldest first.
+    """Return what is to be done: first what an earlier run left half done, then creations, oldest first, then compressions.
 
     Wanted are the span before the present one (feeds are late at its edge), the present one, and `premake` ahead; and
     the gap between those and the last older partition, unless it is older than the rows are kept or larger than
-    `LARGEST_GAP`. `taken` are names in the schema that no new partition may have. `chunks` says that the table is a hypertable.
+    `LARGEST_GAP`. `taken` are names in the schema that no new partition may have. `facts` say what the table is.
     """
     covered = _covered(existing)
     wanted = wanted_span(table, now)
     gap = _gap_before(table, covered, wanted, now)
     names = {*taken, *(one.name for one in existing)}
-    return _finish(table, existing) + _creations(table, covered, [*gap, wanted], names, chunks=chunks)
+    chunks = facts is not None and facts.hypertable
+    made = _creations(table, covered, [*gap, wanted], names, chunks=chunks)
+    return _finish(table, existing) + made + _compressions(table, existing, now, prepared=facts is not None and facts.compressible)
 
 
 def plan_range(
@@ -86,6 +88,18 @@ def _creations(table: TimedTable, covered: Sequence[Span], wanted: Sequence[Span
             name = free_name(partition_name(table.table, table.interval, free.start), taken)
             taken.add(name)
             steps.append(Step(Action.CREATE, table, Partition(table.schema, name, free, chunked_by=table.column if chunks else "")))
+    return steps
+
+
+def _compressions(table: TimedTable, existing: Collection[Partition], now: datetime, *, prepared: bool) -> list[Step]:
+    """Return what compresses chunks that are old enough, and those that rows came to since."""
+    age = table.lifecycle.compress
+    if age is None:
+        return []
+    old = [one for one in existing if one.chunked_by and not one.compressed and one.span.end <= age.before(now)]
+    steps = [Step(Action.COMPRESS, table, one) for one in old]
+    if steps and not prepared:
+        steps.insert(0, Step(Action.PREPARE, table, Partition(table.schema, table.table, Span(BEGINNING, END))))
     return steps
 
 

@@ -6,13 +6,14 @@ One worker at a time has a table (an advisory lock); a second one waits and then
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from psycopg import sql
 
 from chainstrata.config import PARTITIONS_LEAST_AHEAD, PARTITIONS_LOCK_DEADLINE, PARTITIONS_LOCK_TIMEOUT, Config
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.connection import Connection
-from chainstrata.engines.postgres.maintenance import Patience, exclusive, maintenance
+from chainstrata.engines.postgres.maintenance import Patience, change, exclusive, maintenance
 from chainstrata.engines.postgres.partitioning import (
     Partition,
     Span,
@@ -27,6 +28,7 @@ from chainstrata.engines.postgres.partitioning import (
 from chainstrata.errors import ChainStrataError
 from chainstrata.model import Catalog, Dataset, TimedTable, partitioned_tables, tables_of
 from chainstrata.partitions import planner
+from chainstrata.partitions.compression import compression
 from chainstrata.partitions.model import Action, Problem, ProblemCode, Step
 
 
@@ -143,7 +145,14 @@ async def carry_out(connection: Connection, steps: Sequence[Step], options: Opti
                 await create(connection, parent, step.partition, options.patience, fillfactor=step.table.fillfactor)
             case Action.FINALIZE:
                 await detach(connection, parent, step.partition, options.patience)
+            case Action.PREPARE | Action.COMPRESS:
+                await change(connection, partial(_execute, connection, compression(step)), options.patience)
     return list(steps)
+
+
+async def _execute(connection: Connection, statements: Sequence[sql.Composed]) -> None:
+    for statement in statements:
+        await connection.execute(statement)
 
 
 def render(steps: Sequence[Step]) -> list[str]:
@@ -154,7 +163,8 @@ def render(steps: Sequence[Step]) -> list[str]:
         if step.action is Action.FINALIZE:
             lines.append(ddl.finalize(parent, step.partition).as_string() + ";")
             continue
-        body = "; ".join(statement.as_string() for statement in ddl.create(parent, step.partition, step.table.fillfactor))
+        made = ddl.create(parent, step.partition, step.table.fillfactor) if step.action is Action.CREATE else compression(step)
+        body = "; ".join(statement.as_string() for statement in made)
         lines.append(f"BEGIN; {body}; COMMIT;")
     return lines
 
@@ -166,7 +176,7 @@ def lock_name(table: TimedTable) -> str:
 
 async def _plan(connection: Connection, table: TimedTable, now: datetime) -> list[Step]:
     facts, existing, taken = await _existing(connection, table)
-    return planner.plan(table, existing, now, taken=taken, chunks=facts.hypertable)
+    return planner.plan(table, existing, now, taken=taken, facts=facts)
 
 
 async def _existing(connection: Connection, table: TimedTable) -> tuple[TableFacts, list[Partition], set[str]]:

@@ -16,7 +16,7 @@ async def describe(connection: Connection, schema: str, table: str) -> TableFact
     if row.has_timescale and not row.partitioned:
         time = await connection.fetch_one(QUERIES.describe_hypertable, params)
         if time is not None:
-            return TableFacts(row.oid, True, time.column_name, time.column_type, hypertable=True)
+            return TableFacts(row.oid, True, time.column_name, time.column_type, hypertable=True, compressible=time.compressible)
     return TableFacts(row.oid, row.partitioned, row.column_name, row.column_type)
 
 
@@ -37,6 +37,7 @@ async def list_partitions(connection: Connection, schema: str, table: str) -> li
             row.size_bytes,
             row.rows_estimate,
             row.chunked_by,
+            row.compressed,
         )
         for row in rows
     ]

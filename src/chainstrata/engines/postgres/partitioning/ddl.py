@@ -1,6 +1,7 @@
 """The statements that change partitions. Bounds are literals with an offset, so no session's time zone can bend them."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -49,6 +50,22 @@ def _chunk(parent: sql.Identifier, partition: Partition, existing: sql.Composabl
     return sql.SQL("SELECT FROM _timescaledb_functions.create_chunk({}, {}, {}, {}, {})").format(
         _regclass(parent), sql.Literal(bounds), sql.Literal(partition.schema), sql.Literal(partition.name), existing
     )
+
+
+def allow_compression(parent: sql.Identifier, entity: Sequence[str], time: str) -> sql.Composed:
+    """Return what prepares a hypertable for compressed chunks: the rows of an entity together, in the order of time."""
+    return sql.SQL(
+        "ALTER TABLE {} SET (timescaledb.compress, timescaledb.compress_segmentby = {}, timescaledb.compress_orderby = {})"
+    ).format(parent, sql.Literal(", ".join(map(_quoted, entity))), sql.Literal(_quoted(time)))
+
+
+def compress(partition: Partition) -> sql.Composed:
+    """Return what stores a chunk by columns; of one that is compressed already, what came later."""
+    return sql.SQL("SELECT compress_chunk({})").format(_regclass(identifier(partition)))
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()
 
 
 def _regclass(table: sql.Identifier) -> sql.Composed:

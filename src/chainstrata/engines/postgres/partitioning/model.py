@@ -51,7 +51,8 @@ class State(StrEnum):
 class Partition:
     """One partition of a table. `default` holds what no other does; `oid` is 0 while it is only planned.
 
-    `chunked_by` is set for what TimescaleDB calls a chunk of a hypertable: the time column of that.
+    `chunked_by` is set for what TimescaleDB calls a chunk of a hypertable: the time column of that. A `compressed` one is stored by
+    columns, all of it.
     """
 
     schema: str
@@ -63,6 +64,7 @@ class Partition:
     size_bytes: int = 0
     rows_estimate: int = 0
     chunked_by: str = ""
+    compressed: bool = False
 
     @property
     def qualified(self) -> str:
@@ -73,7 +75,7 @@ class Partition:
 class TableFacts:
     """What a table is in the server. `column` and `column_type` are its partition key, empty unless it is RANGE over one column.
 
-    A hypertable is partitioned, too.
+    A hypertable is partitioned, too; `compressible` says that it is prepared for compressed chunks.
     """
 
     oid: int
@@ -81,6 +83,7 @@ class TableFacts:
     column: str
     column_type: str
     hypertable: bool = False
+    compressible: bool = False
 
     @property
     def by_time(self) -> bool:

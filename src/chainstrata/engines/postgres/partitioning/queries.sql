@@ -37,7 +37,7 @@ SELECT oid::bigint AS oid, nspname AS schema, relname AS name, inhdetachpending 
        least(greatest(coalesce(lower_bound, '-infinity'), %(beginning)s), %(end)s) AS lower_bound,
        least(greatest(coalesce(upper_bound, 'infinity'), %(beginning)s), %(end)s) AS upper_bound,
        coalesce(pg_total_relation_size(oid), 0) AS size_bytes,
-       greatest(reltuples, 0)::bigint AS rows_estimate, '' AS chunked_by
+       greatest(reltuples, 0)::bigint AS rows_estimate, '' AS chunked_by, false AS compressed
 FROM instants
 ORDER BY instants.lower_bound NULLS FIRST, name;
 
@@ -47,8 +47,9 @@ SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb');
 
 -- describe_hypertable
 -- The time column of a hypertable that has no other dimension. No row for any other table.
-SELECT min(d.column_name)::text AS column_name, min(t.typname)::text AS column_type
+SELECT min(d.column_name)::text AS column_name, min(t.typname)::text AS column_type, bool_and(h.compression_enabled) AS compressible
 FROM timescaledb_information.dimensions d
+JOIN timescaledb_information.hypertables h USING (hypertable_schema, hypertable_name)
 JOIN pg_type t ON t.oid = d.column_type
 WHERE d.hypertable_schema = %(schema)s AND d.hypertable_name = %(table)s
 HAVING count(*) = 1;
@@ -59,7 +60,9 @@ SELECT c.oid::bigint AS oid, k.chunk_schema::text AS schema, k.chunk_name::text 
        least(greatest(coalesce(k.range_start, '-infinity'), %(beginning)s), %(end)s) AS lower_bound,
        least(greatest(coalesce(k.range_end, 'infinity'), %(beginning)s), %(end)s) AS upper_bound,
        pg_total_relation_size(c.oid) AS size_bytes,
-       greatest(c.reltuples, 0)::bigint AS rows_estimate, k.primary_dimension::text AS chunked_by
+       greatest(c.reltuples, 0)::bigint AS rows_estimate, k.primary_dimension::text AS chunked_by,
+       -- What came later lies beside it as rows, until it is compressed again: 2 stands for out of order, 8 for such rows.
+       CASE WHEN k.is_compressed THEN _timescaledb_functions.chunk_status(c.oid) & 10 = 0 ELSE false END AS compressed
 FROM timescaledb_information.chunks k
 JOIN pg_namespace n ON n.nspname = k.chunk_schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.chunk_name

@@ -728,6 +728,21 @@ RETURN (
         comment="The register of a value in a distinct sketch of 2048 registers, and the rank it brings: register * 64 + rank.",
     )
     op.create_function(
+        "strata.mark_deleted()",
+        """
+CREATE FUNCTION strata.mark_deleted() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    EXECUTE format('INSERT INTO %s (lo, hi) SELECT ($1).%I, ($1).%I + interval ''1 microsecond''', TG_ARGV[0], TG_ARGV[1], TG_ARGV[1])
+    USING OLD;
+    RETURN NULL;
+END
+$$
+""",
+        comment="Marks the time of a deleted row as dirty, for every key: for tables whose statements do not tell what they deleted. The trigger names the table of marks and the column of the time.",
+    )
+    op.create_function(
         "strata.merge_counts(sketches jsonb[])",
         """
 CREATE FUNCTION strata.merge_counts(sketches jsonb[]) RETURNS jsonb
@@ -994,6 +1009,7 @@ def downgrade() -> None:
     op.drop_function("strata.quantile_key(number double precision)")
     op.drop_function("strata.merge_registers(sketches jsonb[])")
     op.drop_function("strata.merge_counts(sketches jsonb[])")
+    op.drop_function("strata.mark_deleted()")
     op.drop_function("strata.distinct_key(value text)")
     op.drop_function("strata.check_index_effectiveness(in_schema text)")
     op.drop_function("strata.check_index_bloat(minimum_bytes bigint)")
