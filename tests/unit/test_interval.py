@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainstrata.model import Interval, Unit, days, hours, minutes, months, parse_interval, quarters, seconds, weeks, years
+from chainstrata.model.interval import read_interval
 
 INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(2400, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 INTERVALS = st.builds(Interval, st.integers(1, 12), st.sampled_from(Unit))
@@ -67,6 +68,28 @@ def test_weeks_and_months_do_not_meet() -> None:
 
 def test_intervals_are_ordered_by_length() -> None:
     assert sorted([months(1), days(30), days(31), years(1), seconds(1)]) == [seconds(1), days(30), months(1), days(31), years(1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "interval"),
+    [
+        ("15m", minutes(15)),
+        ("1h", hours(1)),
+        ("7 days", days(7)),
+        ("month", months(1)),
+        ("2mo", months(2)),
+        ("10s", seconds(10)),
+        ("1w", weeks(1)),
+    ],
+)
+def test_what_people_write_is_read(text: str, interval: Interval) -> None:
+    assert read_interval(text) == interval
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0h", "-1h", "1.5h", "1 fortnight", "h1", "1000000000h"])
+def test_what_is_no_span_is_refused_with_what_it_may_be(text: str) -> None:
+    with pytest.raises(ValueError, match="write it as 15m, 1h, 1d"):
+        read_interval(text)
 
 
 def test_an_interval_of_nothing_is_refused() -> None:

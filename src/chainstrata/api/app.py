@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from chainstrata import __version__
 from chainstrata.access import Role
-from chainstrata.api import cdc, ingest, keys, reads, tails
+from chainstrata.api import cdc, filled, ingest, keys, reads, tails
 from chainstrata.api.access import Doorkeeper, guard
 from chainstrata.api.backfills import backfills_router
 from chainstrata.api.bodies import SmallBodies
@@ -52,6 +52,7 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     app.add_middleware(SmallBodies)
     # Looked through in this order at every request, so those that are asked most come first.
     app.include_router(reads.router, prefix=PREFIX)
+    app.include_router(filled.router, prefix=PREFIX)
     app.include_router(ingest.router, prefix=PREFIX)
     app.include_router(health_router)
     app.include_router(status_router, prefix=PREFIX)

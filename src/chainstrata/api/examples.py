@@ -154,6 +154,21 @@ BUCKETS: Final[dict[str, Any]] = {
     "freshness": {**FRESHNESS, "open": True},
 }
 
+FILLED: Final[dict[str, Any]] = {
+    "data": [
+        {
+            "bucket": "2026-01-02T03:00:00+00:00",
+            "filled": True,
+            "validator_index": 42,
+            "ts": "2026-01-02T02:48:11+00:00",
+            "balance": 32001234567,
+            "balance_mean": "32001234567.000000000000",
+        }
+    ],
+    "page": {"next": None, "limit": 10000},
+    "freshness": FRESHNESS,
+}
+
 DATASET: Final[dict[str, Any]] = {
     "name": "validators.snapshots",
     "pack": "validators",

@@ -51,7 +51,7 @@ Format = Annotated[
 ]
 
 
-def _answers(example: dict[str, Any], *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
+def answers(example: dict[str, Any], *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
     content: dict[str, Any] = {JSON: {"example": example}}
     if streams:
         content[NDJSON] = {"schema": {"type": "string"}, "example": '{"coin_id": "bitcoin", "price_usd": "64000.5"}\n'}
@@ -80,7 +80,7 @@ async def get_dataset(platform: ThePlatform, name: Name) -> DatasetAnswer:
     return describe(platform.catalog, platform.catalog.dataset(name))
 
 
-@router.get("/datasets/{name}/rows", summary="Rows of a dataset", responses=_answers(ROWS, streams=True), response_model=None)
+@router.get("/datasets/{name}/rows", summary="Rows of a dataset", responses=answers(ROWS, streams=True), response_model=None)
 async def get_rows(
     request: Request,
     platform: ThePlatform,
@@ -106,7 +106,7 @@ async def get_rows(
         filters=parse_filters(dataset, filters),
         start=_time(dataset, "from", start),
         end=_time(dataset, "to", to),
-        as_of=_aware(as_of),
+        as_of=aware(as_of),
         order=order,
         limit=limit,
         cursor=cursor or "",
@@ -120,7 +120,7 @@ async def get_rows(
     return answer_page(request, page, limit, replace(freshness, final=page.final))
 
 
-@router.get("/datasets/{name}/latest", summary="The latest row of each entity", responses=_answers(ROWS), response_model=None)
+@router.get("/datasets/{name}/latest", summary="The latest row of each entity", responses=answers(ROWS), response_model=None)
 async def get_latest(
     request: Request,
     platform: ThePlatform,
@@ -134,14 +134,14 @@ async def get_latest(
     """For every entity, or those the filter names, its last row; with `as_of`, the last one up to then."""
     dataset = platform.catalog.dataset(name)
     wanted = Wanted(
-        columns=split_columns(columns), filters=parse_filters(dataset, filters), as_of=_aware(as_of), limit=limit, cursor=cursor or ""
+        columns=split_columns(columns), filters=parse_filters(dataset, filters), as_of=aware(as_of), limit=limit, cursor=cursor or ""
     )
     freshness = await platform.pulse.of(dataset, as_of=wanted.as_of)
     page = await platform.reader.latest(name, wanted)
     return answer_page(request, page, limit, replace(freshness, final=page.final))
 
 
-@router.get("/rollups/{name}", summary="Buckets of a roll-up", responses=_answers(BUCKETS), response_model=None)
+@router.get("/rollups/{name}", summary="Buckets of a roll-up", responses=answers(BUCKETS), response_model=None)
 async def get_buckets(
     request: Request,
     platform: ThePlatform,
@@ -163,11 +163,11 @@ async def get_buckets(
     table = platform.catalog.pack_of(dataset).rollup_table(dataset, rollup)
     key = (*rollup.by, rollup.bucket)
     every = rollup.every
-    end = _aware(to) or datetime.now(UTC)
-    moment = _aware(as_of)
+    end = aware(to) or datetime.now(UTC)
+    moment = aware(as_of)
     if moment is not None:
         end = min(end, every.floor(moment))
-    begin = _aware(start) or _back(every, end)
+    begin = aware(start) or back(every, end)
     known = [column for column in list(table.c.keys()) if not column.endswith("_sketch") and column not in ("created_at", "updated_at")]
     chosen = tuple(column for column in chosen_columns(name, table, key, split_columns(columns)) if columns or column in known)
     after = read_cursor(cursor, name, Order.ASC, key) if cursor else []
@@ -251,17 +251,17 @@ def parse_filters(dataset: Dataset, filters: Sequence[str] | None) -> dict[str, 
 def _time(dataset: Dataset, name: str, moment: datetime | None) -> datetime | None:
     if moment is not None and not dataset.time:
         raise InvalidRequest([f"query.{name}: {dataset.full_name} has no time"])
-    return _aware(moment)
+    return aware(moment)
 
 
-def _back(every: Interval, end: datetime) -> datetime:
+def back(every: Interval, end: datetime) -> datetime:
     try:
         return every.shift(every.floor(end), -BUCKETS_BY_DEFAULT)
     except (OverflowError, ValueError):
         return EARLIEST
 
 
-def _aware(moment: datetime | None) -> datetime | None:
+def aware(moment: datetime | None) -> datetime | None:
     """Return an instant in UTC, which is what a time without a zone is taken for."""
     if moment is None:
         return None

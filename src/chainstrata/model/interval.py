@@ -4,6 +4,7 @@ Minutes, hours, days and weeks are counted from fixed origins (weeks start on Mo
 and years follow the calendar. Everything here is pure and works on aware UTC datetimes only.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -147,6 +148,27 @@ def quarters(count: int) -> Interval:
 
 def years(count: int) -> Interval:
     return Interval(count, Unit.YEAR)
+
+
+_SHORT = {
+    "s": Unit.SECOND,
+    "m": Unit.MINUTE,
+    "h": Unit.HOUR,
+    "d": Unit.DAY,
+    "w": Unit.WEEK,
+    "mo": Unit.MONTH,
+    "q": Unit.QUARTER,
+    "y": Unit.YEAR,
+}
+
+
+def read_interval(text: str) -> Interval:
+    """Return the interval that a person wrote: `15m`, `1h`, `7 days`, `month`. Raises ValueError that says what it may be."""
+    found = re.fullmatch(r"(\d{0,6}) ?([a-z]+)", text.strip())
+    unit = _SHORT.get(found[2]) or next((unit for unit in Unit if found[2] in (unit, f"{unit}s")), None) if found else None
+    if found is None or unit is None or found[1].strip("0") == "" != found[1]:
+        raise ValueError(f"{text!r} is no span of time; write it as 15m, 1h, 1d, 1w or 1mo")
+    return Interval(int(found[1] or 1), unit)
 
 
 def parse_interval(text: str) -> Interval:

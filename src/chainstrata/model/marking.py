@@ -90,8 +90,13 @@ def next_sql(every: Interval, start: sql.Composable) -> sql.Composed:
     """Return SQL for the end of the span that starts at `start`."""
     if every.fixed:
         return sql.SQL("({} + {}::interval)").format(start, sql.Literal(f"{every.seconds:.0f} seconds"))
-    shift = sql.Literal(str(every).replace("quarter", "month") if every.unit != "quarter" else f"{3 * every.count} months")
-    return sql.SQL("(({} AT TIME ZONE 'UTC' + {}::interval) AT TIME ZONE 'UTC')").format(start, shift)
+    return sql.SQL("(({} AT TIME ZONE 'UTC' + {}) AT TIME ZONE 'UTC')").format(start, step_sql(every))
+
+
+def step_sql(every: Interval) -> sql.Composed:
+    """Return SQL for the interval from one span to the next, to be added in UTC clock time: a month is a month then."""
+    text = f"{every.seconds:.0f} seconds" if every.fixed else str(every)
+    return sql.SQL("{}::interval").format(sql.Literal(f"{3 * every.count} months" if every.unit == "quarter" else text))
 
 
 def identifier(table: sa.Table) -> sql.Identifier:

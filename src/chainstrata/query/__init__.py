@@ -4,18 +4,20 @@ JSON is made by the server, a page in one value, so that a row costs this proces
 double could not hold is text.
 """
 
-from chainstrata.query.errors import AsOfNotKept, CursorInvalid, FilterUnknown, NoEntity, NotSeries
+from chainstrata.query.errors import AsOfNotKept, CursorInvalid, EntityNeeded, FilterUnknown, NoEntity, NotSeries, TooManyBuckets
 from chainstrata.query.freshness import Freshness, Pulse
 from chainstrata.query.model import Order, Page, Wanted
-from chainstrata.query.planner import chosen_columns, json_kind, keeps_history, looked_up_by, read_cursor, write_cursor
+from chainstrata.query.planner import MOST_BUCKETS, chosen_columns, json_kind, keeps_history, looked_up_by, read_cursor, write_cursor
 from chainstrata.query.runner import Reader, make_page
 from chainstrata.query.statements import BucketPage
 from chainstrata.query.tail import Event, Tails, TooManyWatchers
 
 __all__ = [
+    "MOST_BUCKETS",
     "AsOfNotKept",
     "BucketPage",
     "CursorInvalid",
+    "EntityNeeded",
     "Event",
     "FilterUnknown",
     "Freshness",
@@ -26,6 +28,7 @@ __all__ = [
     "Pulse",
     "Reader",
     "Tails",
+    "TooManyBuckets",
     "TooManyWatchers",
     "Wanted",
     "chosen_columns",

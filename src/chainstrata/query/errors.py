@@ -57,3 +57,25 @@ class NotSeries(UsageError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is not a series", hint=f"Read its rows: /api/v1/datasets/{name}/rows.")
+
+
+class EntityNeeded(UsageError):
+    """A series is filled for entities that are named: of all there are the answer would have no bounds."""
+
+    code = "entity_needed"
+    http_status = 422
+
+    def __init__(self, name: str, missing: Iterable[str]) -> None:
+        listed = list(missing)
+        hint = "Add " + " and ".join(f"filter={column}:…" for column in listed) + "; several values for several entities."
+        super().__init__(f"{name} is filled for entities that are named, and {', '.join(listed)} is not", hint=hint)
+
+
+class TooManyBuckets(UsageError):
+    """More buckets than one answer holds."""
+
+    code = "too_many_buckets"
+    http_status = 422
+
+    def __init__(self, count: int, most: int) -> None:
+        super().__init__(f"{count} buckets are more than one answer holds ({most})", hint="Ask for a shorter span, or longer buckets.")

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
@@ -11,11 +12,13 @@ from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.errors import UnknownName
 from chainstrata.model import Dataset, OnConflict
-from chainstrata.query.errors import AsOfNotKept, CursorInvalid, FilterUnknown
+from chainstrata.packs.repository import Filling
+from chainstrata.query.errors import AsOfNotKept, CursorInvalid, EntityNeeded, FilterUnknown, TooManyBuckets
 from chainstrata.query.model import Order, Wanted
 
 EXACT: Final = 2**53 - 1
 """Beyond this a double no longer tells whole numbers apart."""
+MOST_BUCKETS: Final = 10_000
 Shape = Literal["plain", "text", "texts", "whole"]
 
 
@@ -77,6 +80,22 @@ def check(dataset: Dataset, wanted: Wanted) -> None:
             raise FilterUnknown(dataset.full_name, column, known)
     if wanted.as_of is not None and not keeps_history(dataset):
         raise AsOfNotKept(dataset.full_name)
+
+
+def check_filling(filling: Filling, wanted: Wanted) -> None:
+    """Raise what is wrong with a question for a filled series: `FilterUnknown`, `EntityNeeded` or `TooManyBuckets`."""
+    dataset = filling.dataset
+    for column in wanted.filters:
+        if column not in dataset.entity:
+            raise FilterUnknown(dataset.full_name, column, dataset.entity)
+    if missing := [column for column in dataset.entity if column not in wanted.filters]:
+        raise EntityNeeded(dataset.full_name, missing)
+    if wanted.start is None or wanted.end is None or wanted.start >= wanted.end:
+        return
+    each = -((wanted.start - wanted.end) // filling.every.mean_length)
+    count = each * prod(len(set(values)) for values in wanted.filters.values())
+    if count > MOST_BUCKETS:
+        raise TooManyBuckets(count, MOST_BUCKETS)
 
 
 def keeps_history(dataset: Dataset) -> bool:

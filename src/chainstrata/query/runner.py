@@ -4,16 +4,18 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final, LiteralString, cast
 
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.arrow import Batches, open_arrow
 from chainstrata.engines.postgres.copying import copying
-from chainstrata.model import Catalog, Dataset
+from chainstrata.model import Catalog, Dataset, Interval
+from chainstrata.packs.repository import Filling
 from chainstrata.query import statements
 from chainstrata.query.errors import NoEntity
 from chainstrata.query.model import Order, Page, Wanted
-from chainstrata.query.planner import check, chosen_columns, read_cursor, write_cursor
+from chainstrata.query.planner import check, check_filling, chosen_columns, read_cursor, write_cursor
 from chainstrata.query.statements import FINAL, as_lines, as_page, literal, parameter
 
 _KEPT: Final = 2000
@@ -40,6 +42,21 @@ class Reader:
         if not dataset.entity:
             raise NoEntity(name)
         return await self._page(dataset, tuple(dataset.entity), wanted, "latest")
+
+    async def filled(self, name: str, wanted: Wanted, every: Interval, means: Sequence[str] = ()) -> Page:
+        """Return, for each entity that the filters name and each bucket, the row that held at its end, and means over the bucket.
+
+        `filled` says that the bucket has no row of its own. Raises `CannotFill`, `EntityNeeded` or `TooManyBuckets`.
+        """
+        dataset = self._catalog.dataset(name)
+        filling = Filling(dataset, every, tuple(means))
+        check_filling(filling, wanted)
+        columns = chosen_columns(name, dataset.table, dataset.key, wanted.columns)
+        end = wanted.end or datetime.now(UTC)
+        values = filling.span(wanted.start or every.before(end), end, wanted.as_of)
+        given = {f"is_{column}": list(texts) for column, texts in wanted.filters.items()}
+        row = await self._database.fetch_one(statements.filled(filling, columns), {**values, **given})
+        return Page(row.body.split("\n") if row.body else [], None, row.every)
 
     @asynccontextmanager
     async def lines(self, name: str, wanted: Wanted) -> AsyncIterator[AsyncIterator[bytes]]:

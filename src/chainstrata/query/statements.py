@@ -13,6 +13,7 @@ from psycopg import sql
 from chainstrata.model import Dataset
 from chainstrata.model.latest import keeps_latest, last_rows
 from chainstrata.model.marking import identifier, type_sql
+from chainstrata.packs.repository.filling import BUCKET, FILLED, Filling
 from chainstrata.query.model import Order, Wanted
 from chainstrata.query.planner import EXACT, shape_of
 
@@ -138,6 +139,20 @@ def latest(dataset: Dataset, columns: Sequence[str], wanted: Wanted, after: Sequ
         newest=newest,
         limit=_limit(wanted, value),
     )
+
+
+def filled(filling: Filling, columns: Sequence[str]) -> sql.Composed:
+    """Return the statement for the page of a series without holes, of the entities that the filters name."""
+    dataset = filling.dataset
+    given = [
+        sql.SQL("unnest({}::{}[]) AS {} ({})").format(
+            sql.Placeholder(f"is_{name}"), type_sql(dataset.table.c[name].type), sql.Identifier(f"given_{place}"), sql.Identifier(name)
+        )
+        for place, name in enumerate(dataset.entity)
+    ]
+    entities = sql.SQL("wanted AS (SELECT DISTINCT * FROM {})").format(sql.SQL(" CROSS JOIN ").join(given))
+    inner = filling.statement(entities, _selected(dataset, columns), texts=True)
+    return as_page((BUCKET, FILLED, *columns, *filling.mean_names), inner, said=FINAL if dataset.final else "")
 
 
 def is_at_hand(dataset: Dataset, wanted: Wanted) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from psycopg import sql
 
-from chainstrata.model.marking import floor_sql, identifier, type_sql
+from chainstrata.model.marking import floor_sql, identifier, step_sql, type_sql
 from chainstrata.model.rollup import Fold
 from chainstrata.rollups.fold import COMMA, bucket_end, column, fold, fold_pairs, layout, merge, names, same, scan
 from chainstrata.rollups.model import Level, Source
@@ -143,11 +143,10 @@ def _buckets(level: Level) -> sql.Composed:
     every = level.rollup.every
     start = floor_sql(every, sql.SQL("greatest(m.lo, {})").format(LO))
     end = sql.SQL("least(m.hi, {}) - interval '1 microsecond'").format(HI)
-    step = sql.Literal(f"{every.seconds:.0f} seconds" if every.fixed else f"1 {every.unit}".replace("1 quarter", "3 months"))
     # In UTC clock time, so that a month is a month whatever the session's zone.
     return sql.SQL(
-        "SELECT clock AT TIME ZONE 'UTC' FROM generate_series({} AT TIME ZONE 'UTC', ({}) AT TIME ZONE 'UTC', {}::interval) AS clock"
-    ).format(start, end, step)
+        "SELECT clock AT TIME ZONE 'UTC' FROM generate_series({} AT TIME ZONE 'UTC', ({}) AT TIME ZONE 'UTC', {}) AS clock"
+    ).format(start, end, step_sql(every))
 
 
 def _live_rows(depth: int, source: Source, level: Level, below: Level | None) -> sql.Composed:

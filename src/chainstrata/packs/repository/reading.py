@@ -120,7 +120,7 @@ class Readable(Generic[Row]):
         same = sql.SQL(" AND ").join(sql.SQL("t.{0} = wanted.{0}").format(sql.Identifier(name)) for name in names)
         until = sql.SQL(" AND t.{} <= %(at)s").format(sql.Identifier(self.time)) if at else sql.SQL("")
         statement = sql.SQL(
-            "{wanted} SELECT newest.* FROM wanted CROSS JOIN LATERAL"
+            "WITH RECURSIVE {wanted} SELECT newest.* FROM wanted CROSS JOIN LATERAL"
             " (SELECT t.* FROM {table} AS t WHERE {same}{until} ORDER BY t.{time} DESC LIMIT 1) AS newest ORDER BY {order}"
         ).format(
             wanted=wanted,
@@ -208,14 +208,12 @@ class Readable(Generic[Row]):
             params[f"entity_{place}"] = [one[place] for one in tuples]
             kind = self.table.c[name].type.compile(dialect=_DIALECT)
             lists.append(sql.SQL("{}::{}[]").format(sql.Placeholder(f"entity_{place}"), sql.SQL(kind)))  # pyright: ignore[reportArgumentType]  # a declared type
-        return sql.SQL("WITH wanted AS (SELECT DISTINCT * FROM unnest({}) AS given ({}))").format(
-            sql.SQL(", ").join(lists), _names(self.entity)
-        )
+        return sql.SQL("wanted AS (SELECT DISTINCT * FROM unnest({}) AS given ({}))").format(sql.SQL(", ").join(lists), _names(self.entity))
 
     def _skipped(self, names: Sequence[str]) -> sql.Composed:
         """Return the relation `wanted` of all entities there are: the first in the index, then the first after that, to the end."""
         return sql.SQL(
-            "WITH RECURSIVE wanted AS ("
+            "wanted AS ("
             "(SELECT {own} FROM {table} AS t ORDER BY {own} LIMIT 1)"
             " UNION ALL SELECT following.* FROM wanted CROSS JOIN LATERAL"
             " (SELECT {own} FROM {table} AS t WHERE ({own}) > ({last}) ORDER BY {own} LIMIT 1) AS following)"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -11,15 +11,26 @@ from sqlalchemy.dialects import postgresql as pg
 
 from chainstrata.engines.postgres import Connection
 from chainstrata.errors import UsageError
-from chainstrata.model import Conflict, Dataset, OnConflict, append
+from chainstrata.model import Conflict, Dataset, Interval, OnConflict, append
 from chainstrata.model.latest import keeps_latest, last_rows
 from chainstrata.packs.repository import making
 from chainstrata.packs.repository.errors import RowNotFound, explaining
+from chainstrata.packs.repository.filling import Filling
 from chainstrata.packs.repository.reading import Readable
 from chainstrata.packs.repository.selection import Source, column_of, equal
 
 Row = TypeVar("Row")
 New = TypeVar("New")
+
+
+@dataclass(frozen=True, slots=True)
+class Filled(Generic[Row]):
+    """A bucket of a series: the row that held at its end, `filled` if that is from before it, and the means over it."""
+
+    bucket: datetime
+    filled: bool
+    row: Row
+    means: Mapping[str, Any]
 
 
 class Table(Readable[Row], Generic[Row, New]):
@@ -45,6 +56,33 @@ class Table(Readable[Row], Generic[Row, New]):
         numbers = [one for each in entities for one in (each if isinstance(each, tuple) else (each,))]
         statement = last_rows(self.dataset, sql.SQL("t.*"), given=sql.Placeholder("entities") if entities else None)
         return await self.source.fetch_all(statement, {"entities": numbers}, row_factory=making.into(self.row))
+
+    async def filled(
+        self,
+        every: Interval,
+        *entities: Any,
+        since: datetime,
+        until: datetime | None = None,
+        as_of: datetime | None = None,
+        means: Sequence[str] = (),
+    ) -> list[Filled[Row]]:
+        """Return for each entity and bucket the row that held at its end, `filled` where the bucket has none of its own.
+
+        `means` are of the columns named, each value weighted with how long it held. Where no entity is named they are of all there are.
+        A bucket before an entity's first row, or where nothing held any more, is left out. `as_of` leaves out what is about later;
+        raises `CannotFill` for a dataset that is no series.
+        """
+        filling = Filling(self.dataset, every, tuple(means))
+        params: dict[str, Any] = {**filling.span(since, until or datetime.now(UTC), as_of)}
+        wanted = self._given(entities, params) if entities else self._skipped(self.entity)
+        columns = sql.SQL(", ").join(sql.Identifier("t", column.name) for column in self.table.c)
+        statement = filling.statement(wanted, columns)
+        found = await self.source.fetch_all(statement, params)
+        rows = making.make_rows(self.row, found)
+        return [
+            Filled(one.bucket, one.filled, row, {name: getattr(one, f"{name}_mean") for name in means})
+            for one, row in zip(found, rows, strict=True)
+        ]
 
     async def create(self, row: New | Row) -> Row:
         """Write a new row and return it as it stands. One with its key already is a `UniqueViolation`."""
