@@ -2,7 +2,8 @@
 
 Five million rows of a hundred entities over seven days are rolled up by the hour. Then rows arrive that are spread over all
 buckets, few or many, and the roll-up is refreshed: as ours decides, always by whole hours, always key by key. The seconds
-are those of the refresh; the rows were written before. `full` folds everything again and is the reference.
+are those of the refresh; the rows were written before. `full` folds everything again and is the reference. Where the server has
+TimescaleDB, `timescale` is a continuous aggregate of the same rows in a hypertable.
 """
 
 import random
@@ -19,6 +20,7 @@ from psycopg import sql
 from bench.declared import create_pack
 from bench.harness import Benchmark, Prepared
 from bench.postgres import describe_server, fresh_server
+from bench.timescale import ABSENT, SCHEMA, Hours, has_timescale
 from chainstrata.engines.postgres import Database
 from chainstrata.model import (
     INSTANT,
@@ -50,6 +52,11 @@ STEP, QUICK_STEP = timedelta(seconds=12), timedelta(seconds=120)
 DENSITIES = (2, 504, 5_040, 50_400)
 QUICK_DAYS = 1
 Way = Literal["ours", "hours", "keys"]
+CONTINUOUS = """
+SELECT entity, time_bucket('1 hour', ts) AS bucket, count(*) AS samples, min(ts) AS first_at, max(ts) AS last_at,
+       last(balance, ts) AS balance_last, min(balance) AS balance_lowest, max(balance) AS balance_highest,
+       sum(effectiveness) AS effectiveness_sum, count(effectiveness) AS effectiveness_count, sum(missed) AS missed_total
+"""
 
 
 def snapshot_pack() -> Pack:
@@ -77,8 +84,11 @@ def snapshot_pack() -> Pack:
 class Week:
     """The table of a week, and the ways to refresh it."""
 
+    schema = "late"
+
     def __init__(self, database: Database, catalog: Catalog, length: int, step: timedelta) -> None:
         self._database = database
+        self._table = sql.Identifier(self.schema, "snapshot")
         self._rollups = Rollups(database, catalog)
         self._source = self._rollups.sources["late.snapshot"]
         self._level = self._source.children[0]
@@ -121,17 +131,24 @@ class Week:
         ]
         self._salt += count
         await self._database.execute(
-            "INSERT INTO late.snapshot SELECT e, ts, 31000000000, 0.5, 1 FROM unnest(%s::bigint[], %s::timestamptz[]) AS late (e, ts)",
+            sql.SQL("INSERT INTO {} SELECT e, ts, 31000000000, 0.5, 1 FROM unnest(%s::bigint[], %s::timestamptz[]) AS late (e, ts)").format(
+                self._table
+            ),
             ([entity for entity, _ in rows], [ts for _, ts in rows]),
         )
         return [(entity, ts.replace(minute=0, second=0, microsecond=0)) for entity, ts in rows]
 
     async def forget(self) -> None:
         """Take the late rows away again and fold everything as it was, so that every round finds the same table."""
-        await self._database.execute("DELETE FROM late.snapshot WHERE extract(microseconds FROM ts)::bigint % 1000000 <> 0")
-        await self._rollups.refresh()
-        await self._database.execute("VACUUM late.snapshot")
+        await self._database.execute(
+            sql.SQL("DELETE FROM {} WHERE extract(microseconds FROM ts)::bigint % 1000000 <> 0").format(self._table)
+        )
+        await self.catch_up()
+        await self._database.execute(sql.SQL("VACUUM {}").format(self._table))
         await self._database.execute("CHECKPOINT")
+
+    async def catch_up(self) -> None:
+        await self._rollups.refresh()
 
     async def refresh(self, way: Way, touched: Sequence[tuple[int, datetime]]) -> None:
         if way == "ours":
@@ -159,6 +176,28 @@ class Week:
         await self._database.fetch_all(statement, params)
 
 
+class ChunkedWeek(Week):
+    """The same in a hypertable, with a continuous aggregate."""
+
+    schema = SCHEMA
+
+    def __init__(self, database: Database, catalog: Catalog, length: int, step: timedelta) -> None:
+        super().__init__(database, catalog, length, step)
+        self._hours = Hours(database, sql.Identifier("late", "snapshot"), "snapshot", CONTINUOUS)
+
+    async def fill(self) -> None:
+        await self._hours.create()
+        await self._database.execute(sql.SQL("INSERT INTO {} SELECT * FROM late.snapshot").format(self._table))
+        await self._database.execute(sql.SQL("VACUUM (ANALYZE) {}").format(self._table))
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        await self._hours.refresh()
+
+    async def refresh(self, way: Way, touched: Sequence[tuple[int, datetime]]) -> None:  # noqa: ARG002  # it knows one way, and what changed
+        await self.catch_up()
+
+
 def _runs(starts: Sequence[datetime]) -> list[Range]:
     """Join hours that follow one another."""
     runs: list[Range] = []
@@ -177,6 +216,7 @@ async def prepare(quick: bool) -> AsyncIterator[Prepared]:
     async with fresh_server() as (server, config), Database(server.conninfo, config) as database:
         catalog = Catalog([strata, snapshot_pack()])
         async with await psycopg.AsyncConnection.connect(server.conninfo, autocommit=True) as connection:
+            timescale = await has_timescale(connection)
             for pack in catalog.packs:
                 await create_pack(connection, pack)
         week = Week(database, catalog, length, QUICK_STEP if quick else STEP)
@@ -184,7 +224,14 @@ async def prepare(quick: bool) -> AsyncIterator[Prepared]:
         ways: tuple[Way, ...] = ("ours", "hours", "keys")
         cases = {f"{count}_{way}": _case(week, count, way) for count in DENSITIES for way in ways}
         cases["full"] = _full(week)
-        yield Prepared(cases, {"timescale": "TimescaleDB is not installed here"}, describe_server(database))
+        skipped = {}
+        if timescale:
+            chunked = ChunkedWeek(database, catalog, length, QUICK_STEP if quick else STEP)
+            await chunked.fill()
+            cases |= {f"{count}_timescale": _case(chunked, count, "ours") for count in DENSITIES}
+        else:
+            skipped["timescale"] = ABSENT
+        yield Prepared(cases, skipped, describe_server(database))
 
 
 def _case(week: Week, count: int, way: Way) -> Callable[[], Awaitable[float]]:

@@ -3,7 +3,8 @@
 Every case writes the same prepared blocks of binary COPY into a table with a primary key and a block range index on time,
 partitioned by day, and is done when the hours are right. Ours marks and refreshes as the node does: the writer marks in its
 transaction, the refresh runs beside it on a connection of its own. The triggers do their work in the writer's transaction;
-the materialized view is refreshed once at the end, the cheapest it can be.
+the materialized view is refreshed once at the end, the cheapest it can be. Where the server has TimescaleDB, a continuous aggregate is
+refreshed beside the writer each hour.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from psycopg import sql
 from bench.declared import create_pack
 from bench.harness import Benchmark, Prepared
 from bench.postgres import describe_server, fresh_server
+from bench.timescale import ABSENT, SCHEMA, Hours, has_timescale
 from chainstrata.engines.postgres import Connection, Database
 from chainstrata.model import (
     INSTANT,
@@ -124,6 +126,11 @@ END $$;
 CREATE TRIGGER aggregate AFTER INSERT ON statement_trigger.price REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION statement_trigger.aggregate();
 """
+CONTINUOUS = """
+SELECT coin_id, time_bucket('1 hour', ts) AS bucket, count(*) AS samples, min(ts) AS first_at, max(ts) AS last_at,
+       first(price, ts) AS price_open, max(price) AS price_high, min(price) AS price_low, last(price, ts) AS price_close,
+       last(market_cap, ts) AS market_cap_last, last(volume_24h, ts) AS volume_24h_last, last(coin_rank, ts) AS coin_rank_last
+"""
 FULL_REFRESH = f"CREATE MATERIALIZED VIEW full_refresh.hours AS {FOLD} FROM full_refresh.price GROUP BY 1, 2 WITH NO DATA"
 
 
@@ -162,11 +169,22 @@ class Writer:
             await connection.execute(statement, (hour, hour + timedelta(hours=1)))
 
 
+class Chunks(Writer):
+    """The same into a hypertable, whose hours TimescaleDB keeps."""
+
+    def __init__(self, database: Database, blocks: list[bytes]) -> None:
+        super().__init__(database, SCHEMA, blocks)
+        self.hours = Hours(database, sql.Identifier("ingest_only", "price"), "price", CONTINUOUS)
+
+    async def empty(self) -> None:
+        await self.hours.empty()
+
+
 class Beside:
     """Runs refreshes beside the writer: one at a time, asked for as often as one likes."""
 
-    def __init__(self, rollups: Rollups) -> None:
-        self._rollups = rollups
+    def __init__(self, refresh: Callable[[], Awaitable[object]]) -> None:
+        self._refresh = refresh
         self._wanted = asyncio.Event()
         self._ended = False
         self._task = asyncio.create_task(self._run())
@@ -176,7 +194,7 @@ class Beside:
             await self._wanted.wait()
             self._wanted.clear()
             ended = self._ended
-            await self._rollups.refresh()
+            await self._refresh()
             if ended:
                 return
 
@@ -199,6 +217,7 @@ async def prepare(quick: bool) -> AsyncIterator[Prepared]:
         packs = [price_pack(name) for name in names]
         catalog = Catalog([strata, *packs])
         async with await psycopg.AsyncConnection.connect(server.conninfo, autocommit=True) as connection:
+            timescale = await has_timescale(connection)
             for pack in catalog.packs:
                 await create_pack(connection, pack, marking=pack.name == "ours")
             for name in names:
@@ -211,15 +230,22 @@ async def prepare(quick: bool) -> AsyncIterator[Prepared]:
         rows = minutes * COINS
         cases = {
             "ingest_only": _timed(writers["ingest_only"], rows, writers["ingest_only"].write),
-            "ours_end": _ours(writers["ours"], rollups, rows, len(blocks)),
-            "ours_hourly": _ours(writers["ours"], rollups, rows, BATCHES_IN_AN_HOUR),
-            "ours_batch": _ours(writers["ours"], rollups, rows, 1),
+            "ours_end": _beside(writers["ours"], rollups.refresh, rows, len(blocks), mark=True),
+            "ours_hourly": _beside(writers["ours"], rollups.refresh, rows, BATCHES_IN_AN_HOUR, mark=True),
+            "ours_batch": _beside(writers["ours"], rollups.refresh, rows, 1, mark=True),
             # So slow that a tenth of the rows has to do.
             "row_trigger": _timed(few, len(few.blocks) * BATCH, few.write),
             "statement_trigger": _timed(writers["statement_trigger"], rows, writers["statement_trigger"].write),
             "full_refresh": _full_refresh(database, writers["full_refresh"], rows),
         }
-        yield Prepared(cases, {"timescale_hourly": "TimescaleDB is not installed here"}, describe_server(database))
+        skipped = {}
+        if timescale:
+            chunks = Chunks(database, blocks)
+            await chunks.hours.create()
+            cases["timescale_hourly"] = _beside(chunks, chunks.hours.refresh, rows, BATCHES_IN_AN_HOUR, mark=False)
+        else:
+            skipped["timescale_hourly"] = ABSENT
+        yield Prepared(cases, skipped, describe_server(database))
 
 
 async def _make_blocks(conninfo: str, minutes: int) -> list[bytes]:
@@ -257,15 +283,17 @@ def _timed(writer: Writer, rows: int, work: Callable[[], Awaitable[None]]) -> Ca
     return run
 
 
-def _ours(writer: Writer, rollups: Rollups, rows: int, every: int) -> Callable[[], Awaitable[float]]:
+def _beside(
+    writer: Writer, refresh: Callable[[], Awaitable[object]], rows: int, every: int, *, mark: bool
+) -> Callable[[], Awaitable[float]]:
     async def work() -> None:
-        beside = Beside(rollups)
+        beside = Beside(refresh)
 
         async def after(number: int) -> None:
             if (number + 1) % every == 0:
                 beside.ask()
 
-        await writer.write(mark=True, after=after)
+        await writer.write(mark=mark, after=after)
         await beside.finish()
 
     return _timed(writer, rows, work)
