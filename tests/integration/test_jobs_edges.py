@@ -13,6 +13,8 @@ import pytest
 from chainstrata.access import Role
 from chainstrata.cli.tree import run
 from chainstrata.engines.postgres import Database
+from chainstrata.engines.postgres.waiting import happened
+from chainstrata.jobs import AskedBy, Jobs, Lease, RunState, Schedule
 from chainstrata.model import Catalog
 from chainstrata.monitor import Severity
 from chainstrata.node import Platform
@@ -132,6 +134,27 @@ async def test_jobs_over_http(client: httpx.AsyncClient, platform: Platform) -> 
     assert recorded >= {("jobs.run", "views", "done"), ("jobs.pause", "views", "done"), ("jobs.retry", "views", "refused")}
     unknown = await client.post("/monitoring/retention/run", json={"names": ["prices.nothing"]})
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_name")
+
+
+@pytest.mark.conforms("S4-83", "S4-85")
+async def test_retention_comes_round_each_night_by_itself_and_looks_at_all_that_ages(platform: Platform, packs: Database) -> None:
+    jobs = Jobs(packs, [platform.jobs.find("retention")])
+    await jobs.register(jobs.jobs.values())
+    [status] = await jobs.status()
+    assert status.due_at is not None
+    assert (status.due_at.astimezone(UTC).hour, status.due_at.minute) == (2, 0)
+    plan = await platform.retention.plan(["insights.jobs", "insights.feedback", "insights.metrics"])
+    looked_at = {one.table.name for one in (*plan.partitions, *plan.aged)}
+    assert looked_at >= {"insights.jobs", "insights.feedback", "insights.metrics"}
+    await packs.execute("UPDATE strata.job SET due_at = now() - interval '1 second' WHERE name = 'retention'")
+    stop = asyncio.Event()
+    nightly = asyncio.create_task(Schedule(jobs, lease=Lease(60)).run(stop))
+    async with asyncio.timeout(60):
+        while not (runs := await jobs.runs("retention")) or runs[0].state is RunState.RUNNING:
+            await happened(asyncio.Event(), 0.05)
+        stop.set()
+        await nightly
+    assert [(run.state, run.asked_by) for run in runs] == [(RunState.SUCCEEDED, AskedBy.SCHEDULE)]
 
 
 async def test_failed_and_overdue_jobs_are_findings(platform: Platform, packs: Database) -> None:

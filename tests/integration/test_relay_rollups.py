@@ -22,7 +22,7 @@ from chainstrata.packs.relay.model import PacketEvent
 from chainstrata.rollups import Rollups
 from tests.fixtures.packs import OPTIONS
 from tests.fixtures.postgres import Server
-from tests.fixtures.relay_pack import HUB, OSMOSIS, START, event, hex_hash
+from tests.fixtures.relay_pack import HUB, OSMOSIS, START, add, event, hex_hash
 from tests.fixtures.samples import load
 
 ANCHOR = datetime(2026, 11, 20, 17, 31, 7, tzinfo=UTC)
@@ -200,6 +200,23 @@ async def test_an_hour_of_packets_is_the_plain_query(figures: Connection) -> Non
     )
     _check(rows, expected, ("hour", "src_chain_id"))
     assert any(row.avg_clear_time is None for row in rows) or len(rows) > 300
+
+
+@pytest.mark.conforms("S2-52")
+async def test_an_hour_of_packets_is_read_up_to_the_present_instant(packs: Database, catalog: Catalog) -> None:
+    rollups = _rollups(packs, catalog)
+
+    async def counted(*, live: bool) -> list[int]:
+        rows = await rollups.read("relay.packet_flow.hourly_stats", START - hours(1).longest, START + hours(2).longest, live=live)
+        return [row.packet_count for row in rows]
+
+    await packs.execute("TRUNCATE relay.packet_flow")
+    for sequence in (1, 2):
+        async with packs.transaction() as connection:
+            await add(connection, "packet_events", event(sequence=sequence, tx_hash=hex_hash(sequence)))
+        assert (await counted(live=True), await counted(live=False)) == ([sequence], [])
+    await rollups.refresh(["relay.packet_flow"])
+    assert (await counted(live=True), await counted(live=False)) == ([2], [2])
 
 
 # Rates and scores by themselves --------------------------------------------------------------------------------------
