@@ -2,13 +2,15 @@
 
 The rows have ten columns, two of them exact numbers of any size; they go into ten daily partitions with a primary key. A case first
 writes its rows while nobody follows, then follows: the figure is rows per second from then until all are visible in the mirror. Beside it
-stand the lags, from a commit to the moment its last row is seen in the mirror by somebody who looks every 50 ms, and how fast the rows
-were written while they were followed. `server_limit` is pg_recvlogical with the same options that throws everything away. `trigger_changelog`
-is what is often built instead: a trigger on rows writes each as JSON to a table, which is polled by number, batch by batch; it gets fewer rows.
+stand the lags, from a commit to the moment its last row is seen in the mirror by somebody who looks every 50 ms; how fast the rows were
+written while they were followed, with all of it sharing the machine's cores; and what a row took of the writer's own time.
+`server_limit` is pg_recvlogical with the same options that throws everything away. `trigger_changelog` is what is often built instead: a
+trigger on rows writes each as JSON to a table, which is polled by number, batch by batch; it gets fewer rows.
 """
 
 import asyncio
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -155,8 +157,8 @@ class Flow:
 
     async def write(
         self, rows: int, transactions: int, table: str = "transfer", *, rate: float = 0.0, done: Callable[[int], None] = lambda _: None
-    ) -> float:
-        """Write rows in so many transactions, no more than `rate` of them a second; return rows per second.
+    ) -> dict[str, float]:
+        """Write rows in so many transactions, no more than `rate` of them a second; return how fast that was, and what it took.
 
         `done` is told after each transaction how many rows there are.
         """
@@ -164,7 +166,8 @@ class Flow:
         statement = INSERT.format(table=sql.Identifier(table))
         async with self.database.session() as connection:
             await connection.execute("SET statement_timeout = 0")
-            began = time.perf_counter()
+            writer = int(await connection.fetch_value("SELECT pg_backend_pid()"))
+            used, began = _cpu_seconds(writer), time.perf_counter()
             for number in range(transactions):
                 if rate:
                     await happened(NEVER, max(0.0, began + number / rate - time.perf_counter()))
@@ -172,7 +175,8 @@ class Flow:
                 self._written[table] += each
                 await connection.execute(statement, {"first": first, "last": first + each - 1})
                 done(self._written[table])
-            return rows / (time.perf_counter() - began)
+            speed = rows / (time.perf_counter() - began)
+            return {"write, rows/s": speed, "writer's CPU, µs a row": (_cpu_seconds(writer) - used) / rows * 1e6}
 
     async def seen(self, table: str) -> int:
         return int(await self.columnar.fetch_value(f"SELECT count() FROM {table}"))
@@ -192,7 +196,7 @@ class Flow:
             took = time.perf_counter() - began
         return rows / took
 
-    async def live(self, write: Callable[[Callable[[int], None]], Awaitable[float]]) -> dict[str, float]:
+    async def live(self, write: Callable[[Callable[[int], None]], Awaitable[dict[str, float]]]) -> dict[str, float]:
         """Write while the log is followed; return how fast that was, and how long the rows took to the mirror."""
         commits: list[tuple[int, float]] = []
         lags: list[float] = []
@@ -209,10 +213,10 @@ class Flow:
             await self.mirrors.wait(within=WITHIN)
             async with asyncio.timeout(WITHIN + self.steady), asyncio.TaskGroup() as tasks:
                 tasks.create_task(look())
-                speed = await write(lambda count: commits.append((count, time.perf_counter())))
+                cost = await write(lambda count: commits.append((count, time.perf_counter())))
                 written.set()
         shown = zip(("p50", "p95", "p99"), percentiles(lags), strict=True)
-        return {"write, rows/s": speed, **{f"lag {name}, ms": lag * 1000 for name, lag in shown}}
+        return {**cost, **{f"lag {name}, ms": lag * 1000 for name, lag in shown}}
 
     # Cases -----------------------------------------------------------------------------------------------------------
 
@@ -232,7 +236,7 @@ class Flow:
         for aspect, transactions in (("", 1), ("in 100 transactions", TRANSACTIONS)):
             async with self.database.session() as connection:
                 await slots.create_slot(connection, "limit", version=self.database.server_version)
-            found["write, rows/s"] = await self.write(rows, transactions)
+            found |= await self.write(rows, transactions)
             end = int(await self.database.fetch_value(slots.QUERIES.log_end))
             began = time.perf_counter()
             await asyncio.to_thread(self._receive, end)
@@ -262,12 +266,12 @@ class Flow:
 
     async def trigger_changelog(self) -> dict[str, float]:
         rows = self.share("trigger", self.logged)
-        speed = await self.write(rows, TRANSACTIONS, "logged")
+        cost = await self.write(rows, TRANSACTIONS, "logged")
         began = time.perf_counter()
         while await self._poll():
             pass
         await self.arrive("flow__logged", self._written["logged"])
-        return {"": rows / (time.perf_counter() - began), "write, rows/s": speed}
+        return {"": rows / (time.perf_counter() - began), **cost}
 
     async def _poll(self) -> int:
         """Carry the next changes over, as a program does that polls."""
@@ -279,6 +283,12 @@ class Flow:
             self._polled = found[-1].id
             await self.database.execute("DELETE FROM flow.changelog WHERE id <= %(id)s", {"id": self._polled})
         return len(found)
+
+
+def _cpu_seconds(process: int) -> float:
+    """Return the time a process has spent on a core."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _plain(row: dict[str, Any], number: int) -> dict[str, Any]:

@@ -104,7 +104,9 @@ def shape(changes: Changes, targets: Sequence[Target], *, version: str, deleted:
         field = decoded.new.columns[target.place]
         source, lacking = _sources(field, chosen)
         fresh = to_columnar(field, target)
-        values = fresh.values.take(pa.array(source))
+        # Most batches are rows that were inserted, of which each counts: nothing is to be picked.
+        every = len(source) == len(field.start) and not field.unchanged.any()
+        values = fresh.values if every else fresh.values.take(pa.array(source))
         if fresh.unfit is not None:
             unfit += [(int(row), f"{target.name}: {fresh.problem}") for row in np.flatnonzero(fresh.unfit[source])]
         if lacking.any():
