@@ -364,7 +364,13 @@ ROLLUPS_EVERY = _setting(
 )
 
 # Change capture ---------------------------------------------------------------------------------------------------------
-CDC_ENABLED = _setting("cdc.enabled", bool, False, "Let the node keep mirrors in the columnar engine up with PostgreSQL.")
+CDC_ENABLED = _setting(
+    "cdc.enabled",
+    str,
+    "auto",
+    "Whether the node keeps mirrors in the columnar engine up with PostgreSQL: on, off, or auto, which is on where both are embedded.",
+    check=_one_of("auto", "on", "off"),
+)
 CDC_SLOT = _setting("cdc.slot", str, "", "Replication slot to read by. Empty: one named after the database's number.")
 CDC_BATCH_DELAY = _setting(
     "cdc.batch_delay",

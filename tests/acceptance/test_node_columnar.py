@@ -62,6 +62,51 @@ def test_the_node_runs_the_engine_and_rows_stay(home: Path, tmp_path: Path, abse
         assert {one["status"] for one in json.loads(shown.stdout)} == {"applied"}
 
 
+def on_home(home: Path, environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    place = environment | {"CHAINSTRATA_HOME": str(home)}
+    return subprocess.run([*COMMAND, *arguments], env=place, capture_output=True, text=True, check=False, timeout=120)
+
+
+def wait_mirrored(home: Path, environment: dict[str, str]) -> dict[str, Any]:
+    deadline = monotonic() + 60
+    while True:
+        answer = on_home(home, environment, "cdc", "status", "--json")
+        status: dict[str, Any] = json.loads(answer.stdout) if answer.returncode == 0 else {}
+        if {one["state"] for one in status.get("mirrors", [])} == {"streaming"}:
+            return status
+        assert monotonic() < deadline, answer.stdout + answer.stderr
+
+
+@pytest.mark.conforms("S1-156")
+def test_the_node_keeps_mirrors_up_unasked(home: Path, tmp_path: Path, absent: Callable[[str], NoReturn]) -> None:
+    if not is_installed():
+        absent("chdb is not installed")
+    environment = clean_environment(**WITH_ENGINE)
+    rows = tmp_path / "assets.ndjson"
+    with running_node(home, environment=environment) as node:
+        assert wait_mirrored(home, environment)["running"]
+        for number in (1, 2):
+            rows.write_text(json.dumps({"asset_id": f"ethereum:0x{number:040x}", "decimals": 18}) + "\n")
+            done = run_command(home, "ingest", "portfolio.assets", str(rows), env=environment)
+            assert done.returncode == 0, done.stdout + done.stderr
+            done = on_home(home, environment, "cdc", "wait", "--within", "60")
+            assert done.returncode == 0, done.stderr
+            compared = on_home(home, environment, "reconcile", "portfolio.assets", "--json")
+            assert (compared.returncode, json.loads(compared.stdout)[0]["mirror_rows"]) == (0, number), compared.stderr
+            if number == 1:
+                pid = int((home / "clickhouse/data/status").read_text().split("PID: ")[1].split()[0])
+                os.kill(pid, signal.SIGKILL)
+        verified = on_columnar(home, environment, "verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        status, services = node.get("/api/v1/status")
+        assert status == 200
+        assert "cdc" in [one["name"] for one in services["node"]["services"]]
+        assert "portfolio.price_data_raw" in [one["name"] for one in services["datasets"]]
+    with running_node(home, "--cdc-enabled", "off", environment=environment) as another:
+        wait_running(another, environment)
+        assert not json.loads(on_home(home, environment, "cdc", "status", "--json").stdout)["running"]
+
+
 def test_an_engine_that_is_switched_off_shows_and_is_not_replaced(home: Path, tmp_path: Path) -> None:
     environment = clean_environment(CHAINSTRATA_PACKS="portfolio")
     rows = tmp_path / "prices.ndjson"

@@ -190,6 +190,20 @@ async def test_a_mirror_that_is_ahead_of_its_server_is_not_gone_on_with(
             await mirrors.wait()
 
 
+async def test_generated_columns_a_server_does_not_send_stop_their_dataset_alone(database: Database, columnar: Columnar) -> None:
+    async with mirrored(database, columnar) as mirrors, following(mirrors):
+        await mirrors.wait()
+        if database.server_version >= 180_000:
+            # As servers before 18 do, which cannot do otherwise.
+            await database.execute("ALTER PUBLICATION chainstrata SET (publish_generated_columns = none)")
+        await database.execute("INSERT INTO demo.account VALUES ('a', 1)")
+        await database.execute("INSERT INTO demo.entry (account, id, units) VALUES ('a', 1, 1)")
+        with pytest.raises(DatasetStopped, match="generates the columns twice and does not send them") as stopped:
+            await mirrors.wait()
+        assert "Mirror(columns=…)" in stopped.value.hint
+        await mirrors.wait(["demo.accounts"])
+
+
 async def test_a_quiet_database_keeps_no_log_back(database: Database, columnar: Columnar) -> None:
     async with mirrored(database, columnar) as mirrors, following(mirrors):
         await mirrors.wait()

@@ -25,22 +25,10 @@ from chainstrata.engines.clickhouse import Columnar, quote_name, quote_names
 from chainstrata.engines.clickhouse.arrow import plain_type
 from chainstrata.engines.clickhouse.errors import ColumnarBadValue
 from chainstrata.model import Dataset
-from chainstrata.model.columnar import DELETED, VERSION, ColumnarColumn, ColumnarTable, create, mirror_table
+from chainstrata.model.columnar import DELETED, VERSION, create, mirror_table
 from chainstrata.model.columnar.types import UNBOUNDED
+from chainstrata.packs.strata.columnar import POSITIONS
 
-POSITIONS: Final = ColumnarTable(
-    "strata__cdc_position",
-    [
-        ColumnarColumn("dataset", "String", "Mirrored dataset, by full name."),
-        ColumnarColumn("lsn", "UInt64", "The mirror has everything that was committed before this position."),
-        ColumnarColumn("system", "String", "Server whose log that is a position of."),
-        ColumnarColumn("timeline", "UInt32", "Its timeline."),
-        ColumnarColumn("revision", "UInt64", "Nanoseconds since 1970; the newest stands."),
-    ],
-    "ReplacingMergeTree(revision)",
-    ["dataset"],
-    doc="One row per mirror: how far it is, written after its rows.",
-)
 HINT: Final = "Bring declaration and mirror in line, then run `chainstrata cdc resync {}`."
 _COLUMNAR: Final[Mapping[str, str]] = {
     "bool": "Bool",
@@ -162,8 +150,7 @@ class MirrorSink:
         later = {one.name for one in source.columns if _comes_empty(one)} - set(before)
         gone = [column for column in absent if column not in later or "Nullable(" not in has[column]]
         if gone:
-            problem = f"the mirror has the columns {', '.join(gone)}, and changes no longer bring them"
-            raise DatasetStopped(dataset.full_name, problem, hint=HINT.format(dataset.full_name))
+            raise _lacking(dataset, gone, source)
         if not set(dataset.key) <= {column.name for column in columns if column.key}:
             problem = "changes do not say which row they are about: its replica identity is not its primary key"
             hint = f"Run ALTER TABLE {dataset.schema}.{dataset.table.name} REPLICA IDENTITY DEFAULT."
@@ -374,6 +361,16 @@ def _parts(changes: Changes) -> Iterable[tuple[Changes, int]]:
         begin = number + 1
     if begin < len(changes):
         yield changes.take(slice(begin, None)), 0
+
+
+def _lacking(dataset: Dataset, gone: Sequence[str], source: Source) -> DatasetStopped:
+    """Return why a mirror cannot do with what changes bring."""
+    if set(gone) <= {column.name for column in source.columns if column.generated}:
+        problem = f"the server generates the columns {', '.join(gone)} and does not send them, as PostgreSQL does from 18 on"
+        hint = f"Name the other columns in Mirror(columns=…), or move to a newer server; then run `chainstrata cdc resync {dataset.full_name}`."
+        return DatasetStopped(dataset.full_name, problem, hint=hint)
+    problem = f"the mirror has the columns {', '.join(gone)}, and changes no longer bring them"
+    return DatasetStopped(dataset.full_name, problem, hint=HINT.format(dataset.full_name))
 
 
 def _comes_empty(column: SourceColumn) -> bool:

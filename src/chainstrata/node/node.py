@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from chainstrata import __version__, monitor
 from chainstrata.config import (
     CDC_ENABLED,
+    CLICKHOUSE_URL,
     JOBS_AT_ONCE,
     JOBS_LEASE,
     LOG_LEVEL,
@@ -206,7 +207,7 @@ class Node:
             ]
             if self._columnar is not None and not why_missing(self.config):
                 services.append(ColumnarService(platform, self._columnar))
-                if self.config[CDC_ENABLED]:
+                if self._keeps_mirrors():
                     from chainstrata.node.cdc import CaptureService
 
                     services.append(CaptureService(platform.mirrors))
@@ -236,6 +237,11 @@ class Node:
                 detail.text = f"{issued.secret} may do everything; it is kept in {path}"
             else:
                 detail.text = f"the first one is in {path}" if path.exists() else "`chainstrata keys list` names them"
+
+    def _keeps_mirrors(self) -> bool:
+        """Whether mirrors are kept up. Not unasked on a server of somebody else: it keeps its log for them while no node runs."""
+        wanted = self.config[CDC_ENABLED]
+        return wanted == "on" or (wanted == "auto" and not self.config[POSTGRES_URL] and not self.config[CLICKHOUSE_URL])
 
     def _schedule(self, platform: Platform) -> Schedule:
         lease = Lease(self.config[JOBS_LEASE].total_seconds())

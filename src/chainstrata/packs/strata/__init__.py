@@ -2,7 +2,7 @@
 
 from chainstrata.model import UINT64, UINT256, Pack
 from chainstrata.packs.strata import callers, leaving, tables
-from chainstrata.packs.strata.columnar import MARKS
+from chainstrata.packs.strata.columnar import MARKS, POSITIONS
 
 __all__ = ["pack"]
 
@@ -15,5 +15,5 @@ pack = Pack(
     requires=(),
     queue="03.04.00_50_post_add_retry_failed_job_procedure",
     domains=(UINT64, UINT256),
-    columnar_objects=(MARKS,),
+    columnar_objects=(MARKS, POSITIONS),
 )

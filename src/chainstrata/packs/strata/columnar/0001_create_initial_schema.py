@@ -24,4 +24,19 @@ CHANGES = [
             doc="Buckets a batch was about to touch; a note that is not done says that they may be stale.",
         ),
     ),
+    Create(
+        item=ColumnarTable(
+            name="strata__cdc_position",
+            columns=[
+                ColumnarColumn(name="dataset", type="String", doc="Mirrored dataset, by full name."),
+                ColumnarColumn(name="lsn", type="UInt64", doc="The mirror has everything that was committed before this position."),
+                ColumnarColumn(name="system", type="String", doc="Server whose log that is a position of."),
+                ColumnarColumn(name="timeline", type="UInt32", doc="Its timeline."),
+                ColumnarColumn(name="revision", type="UInt64", doc="Nanoseconds since 1970; the newest stands."),
+            ],
+            engine="ReplacingMergeTree(revision)",
+            order_by=["dataset"],
+            doc="One row per mirror: how far it is, written after its rows.",
+        ),
+    ),
 ]
