@@ -168,3 +168,17 @@ async def test_the_page_is_there_while_the_database_is_away(client: httpx.AsyncC
     page = await client.get("/")
     assert page.status_code == 200
     assert "not healthy" in page.text
+
+
+@pytest.mark.parametrize("path", ["datasets?limt=5", "datasets/demo.prices/rows?limit=5&form=json", "status?x"])
+async def test_a_parameter_that_a_route_does_not_have_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(f"/api/v1/{path}")
+    assert answer.status_code == 422
+    assert "no such parameter" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("moment", ["1767225600", "-1.5e9", "1767225600000"])
+async def test_a_time_is_written_out(client: httpx.AsyncClient, moment: str) -> None:
+    answer = await client.get("/api/v1/datasets/demo.prices/rows", params={"from": moment})
+    assert answer.status_code == 422
+    assert "has to be written out" in answer.json()["error"]["message"]

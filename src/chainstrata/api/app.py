@@ -13,6 +13,7 @@ from chainstrata.api.backfills import backfills_router
 from chainstrata.api.bodies import SmallBodies
 from chainstrata.api.errors import handle_errors
 from chainstrata.api.jobs import jobs_router
+from chainstrata.api.parameters import refuse_unknown
 from chainstrata.api.questions import add_questions
 from chainstrata.api.requests import RequestIds
 from chainstrata.api.status import health_router, status_router
@@ -44,6 +45,7 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{PREFIX}/openapi.json",
+        dependencies=[Depends(refuse_unknown)],
     )
     app.state.platform = platform
     app.state.node = node

@@ -15,7 +15,7 @@ from chainstrata.packs.insights.model import JobStatus
 
 backfills_router: Final = APIRouter(tags=["backfills"])
 _READ: Final = [Depends(guard(Role.READ))]
-_ERRORS: Final = documented(401, 403, 404, 409, 422, 429, 500, 503)
+_ERRORS: Final = documented(400, 401, 403, 404, 409, 422, 429, 500, 503)
 _SHOWN: Final = {**shown(BACKFILL), **_ERRORS}
 _NEVER_KEPT: Final = {"Cache-Control": "no-store"}
 Job = Annotated[UUID, Path(description="Identifier of the backfill.")]

@@ -70,6 +70,15 @@ class InvalidRequest(UsageError):
         super().__init__(message, hint=DESCRIBED)
 
 
+class BodyUnreadable(UsageError):
+    """A body that is not the JSON it is said to be."""
+
+    code = "body_unreadable"
+
+    def __init__(self) -> None:
+        super().__init__("the body cannot be read as JSON", hint=DESCRIBED)
+
+
 class NothingThere(UsageError):
     """A path that no route has."""
 
@@ -130,6 +139,8 @@ async def _plain(request: Request, error: Exception) -> Response:
         return _answer(NothingThere(request.url.path), headers=headers)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return _answer(WrongMethod(request.method, request.url.path, headers.get("allow") or headers.get("Allow", "")), headers=headers)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return _answer(BodyUnreadable(), headers=headers)
     detail = str(error.detail)
     return error_answer(error.status_code, "http", detail[:1].lower() + detail[1:], headers=headers)
 

@@ -10,6 +10,7 @@ from chainstrata.access import Key, Role
 from chainstrata.api.access import Admin, ThePlatform, guard
 from chainstrata.api.errors import documented
 from chainstrata.api.examples import AUDIT, KEY
+from chainstrata.api.parameters import WRITTEN
 from chainstrata.api.requests import request_id
 
 router: Final = APIRouter(tags=["access"])
@@ -93,7 +94,7 @@ async def get_keys(platform: ThePlatform, response: Response) -> KeysAnswer:
     return KeysAnswer(keys=[KeyAnswer.of(key) for key in await platform.keys.list_keys()])
 
 
-@router.post("/keys", summary="Make a key", status_code=201, responses={**_ERRORS, **documented(409)})
+@router.post("/keys", summary="Make a key", status_code=201, responses={**_ERRORS, **documented(400, 409)})
 async def post_key(platform: ThePlatform, caller: Admin, wish: KeyWish, response: Response) -> IssuedAnswer:
     """Make a key and tell it, this once: only its hash is kept."""
     response.headers.update(_NEVER_KEPT)
@@ -116,7 +117,7 @@ async def delete_key(
 async def get_audit(
     platform: ThePlatform,
     response: Response,
-    before: Annotated[datetime | None, Query(description="Only what was asked before this.")] = None,
+    before: Annotated[datetime | None, WRITTEN, Query(description="Only what was asked before this.")] = None,
     actor: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Only what this one asked.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most entries.")] = 100,
 ) -> AuditAnswer:

@@ -23,6 +23,7 @@ from chainstrata.api.access import ThePlatform, guard
 from chainstrata.api.envelope import JSON, answer_rows, instant
 from chainstrata.api.errors import documented
 from chainstrata.api.examples import FRESHNESS
+from chainstrata.api.parameters import WRITTEN
 from chainstrata.errors import UsageError
 from chainstrata.model import Catalog
 from chainstrata.node import Platform
@@ -179,8 +180,8 @@ def _carried(kind: Any) -> Any:
         return _carried(own) | None
     # A time without a zone could be any of a day's.
     if kind is datetime:
-        return Annotated[AwareDatetime, AfterValidator(_within)]
-    return Annotated[date, AfterValidator(_within)] if kind is date else kind
+        return Annotated[AwareDatetime, WRITTEN, AfterValidator(_within)]
+    return Annotated[date, WRITTEN, AfterValidator(_within)] if kind is date else kind
 
 
 def _within(moment: Any) -> Any:

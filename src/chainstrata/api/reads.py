@@ -14,6 +14,7 @@ from chainstrata.api.declared import DatasetAnswer, DatasetsAnswer, describe
 from chainstrata.api.envelope import ARROW, JSON, NDJSON, ArrowWriter, RowsAnswer, answer_page, answer_stream
 from chainstrata.api.errors import InvalidRequest, documented
 from chainstrata.api.examples import BUCKETS, ROWS
+from chainstrata.api.parameters import WRITTEN
 from chainstrata.model import Dataset, Interval
 from chainstrata.node import Platform
 from chainstrata.query import BucketPage, Freshness, Order, Wanted, chosen_columns, make_page, read_cursor, write_cursor
@@ -37,10 +38,11 @@ Filters = Annotated[
     ),
 ]
 Columns = Annotated[str | None, Query(max_length=2000, description="Columns to answer, with commas between. Those of the key always are.")]
-From = Annotated[datetime | None, Query(alias="from", description="Rows from this time on.")]
-To = Annotated[datetime | None, Query(description="Rows before this time.")]
+From = Annotated[datetime | None, WRITTEN, Query(alias="from", description="Rows from this time on.")]
+To = Annotated[datetime | None, WRITTEN, Query(description="Rows before this time.")]
 AsOf = Annotated[
     datetime | None,
+    WRITTEN,
     Query(description="The state at this time: nothing that is about later. For series, and rows that are only ever added."),
 ]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most rows of a page.")]
@@ -148,9 +150,11 @@ async def get_buckets(
     name: Annotated[str, Path(max_length=200, description="Roll-up, as prices.minute.hourly.")],
     filters: Filters = None,
     columns: Columns = None,
-    start: Annotated[datetime | None, Query(alias="from", description="Buckets from the one of this time on. Default: 500 back.")] = None,
-    to: Annotated[datetime | None, Query(description="Buckets that begin before this time. Default: now.")] = None,
-    as_of: Annotated[datetime | None, Query(description="Only buckets that had ended by then.")] = None,
+    start: Annotated[
+        datetime | None, WRITTEN, Query(alias="from", description="Buckets from the one of this time on. Default: 500 back.")
+    ] = None,
+    to: Annotated[datetime | None, WRITTEN, Query(description="Buckets that begin before this time. Default: now.")] = None,
+    as_of: Annotated[datetime | None, WRITTEN, Query(description="Only buckets that had ended by then.")] = None,
     live: Annotated[bool, Query(description="With all that is not folded yet; false: as they are kept.")] = True,
     limit: Limit = 1000,
     cursor: Cursor = None,

@@ -1,12 +1,24 @@
 """How requests are read from a connection: by the C parser, with a bound on what comes before the body."""
 
+import json
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from chainstrata.errors import UsageError
+
 HEAD: Final = 64 * 1024
 """Most bytes of the first line and the headers."""
 HEADERS: Final = 200
+
+
+class RequestUnreadable(UsageError):
+    """What came is no HTTP request, or its head is longer than one is read."""
+
+    code = "request_unreadable"
+
+    def __init__(self) -> None:
+        super().__init__("the request cannot be read", hint=f"Its address and headers may have {HEAD} bytes and {HEADERS} lines together.")
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -22,6 +34,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head = 0
         elif self._head > HEAD and not self.transport.is_closing():
             self.send_400_response("The head of the request is too long.")
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # one shape for every error
+        error = RequestUnreadable()
+        body = json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}).encode()
+        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._in_head = True

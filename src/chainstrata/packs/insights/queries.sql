@@ -81,7 +81,7 @@ LIMIT %(limit)s;
 
 -- list_flagged_insights
 -- Insights flagged at least so often, with the kinds of flags.
-SELECT insight_id, flag_count, flag_types::text[] AS flag_types FROM insights.flagged_insights(%(at_least)s);
+SELECT insight_id, flag_count, flag_types::text[] AS flag_types FROM insights.flagged_insights(%(at_least)s::integer);
 
 -- list_recent_metrics
 -- One type of metric of one service since an instant, newest first.

@@ -109,4 +109,4 @@ SELECT * FROM validators.effectiveness_between(%(since)s, %(until)s, %(validator
 
 -- list_missed_streaks
 -- Runs of attestations missed in a row, the longest first.
-SELECT * FROM validators.missed_streaks(%(since)s, %(until)s, %(at_least)s);
+SELECT * FROM validators.missed_streaks(%(since)s, %(until)s, %(at_least)s::integer);
