@@ -47,6 +47,7 @@ def test_the_page_on_streams(installed: Installed, desk: Path) -> None:
         assert became[4] == broken
         assert (late > 0, doubled > 0) == (dataset != "prices.minute",) * 2
     assert "every bucket is what its rows give" in said[1]
+    assert re.search(r"^ send_packet +\| +[1-9]", said[2], re.MULTILINE), said[2]
 
 
 def test_what_is_installed_is_whole(installed: Installed, desk: Path) -> None:

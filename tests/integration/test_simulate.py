@@ -1,8 +1,12 @@
 """Streams sent through the way all rows go: what is said of them is what the database holds."""
 
 import asyncio
+import json
+import signal
+import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +14,16 @@ from psycopg import sql
 
 from chainstrata import partitions
 from chainstrata.engines.postgres import Database
-from chainstrata.errors import UnknownName
+from chainstrata.engines.postgres.waiting import happened
+from chainstrata.errors import ConfigError, UnknownName
 from chainstrata.ingest import Ingest, TryLater
 from chainstrata.model import Catalog
+from chainstrata.node.demo import demo_services
 from chainstrata.packs import load_catalog
 from chainstrata.rollups import Rollups
 from chainstrata.simulate import Options, Report, Simulation, packs_with_streams
+from tests.fixtures.api import make_platform
+from tests.fixtures.node import COMMAND, clean_environment
 from tests.fixtures.packs import OPTIONS
 
 START = datetime(2026, 3, 10, 12, 34, 56, tzinfo=UTC)
@@ -111,3 +119,36 @@ async def test_rows_that_are_turned_away_are_sent_again(streams: Streams) -> Non
 async def test_a_pack_without_a_stream_is_named(streams: Streams) -> None:
     with pytest.raises(UnknownName, match="unknown pack with a stream 'strata'"):
         await streams.run("strata")
+
+
+async def test_a_node_in_production_does_not_make_rows_up(streams: Streams, shared_packs: str, catalog: Catalog, tmp_path: Path) -> None:
+    platform = make_platform(streams.database, shared_packs, catalog, tmp_path, node__demo=True)
+    assert [service.name for service in demo_services(platform)] == [f"demo {pack}" for pack in packs_with_streams(catalog)]
+    assert list(demo_services(make_platform(streams.database, shared_packs, catalog, tmp_path))) == []
+    production = make_platform(streams.database, shared_packs, catalog, tmp_path, node__demo=True, mode="production")
+    with pytest.raises(ConfigError, match=r"node\.demo"):
+        list(demo_services(production))
+
+
+async def test_the_command_ends_with_its_account_when_it_is_interrupted(streams: Streams, shared_packs: str, home: Path) -> None:
+    def start_command() -> "subprocess.Popen[str]":
+        return subprocess.Popen([*COMMAND, *command], env=environment, cwd="/", stdout=subprocess.PIPE, text=True)
+
+    before = await streams.count("insights.metrics")
+    start = LATER + timedelta(days=3)
+    command = ["simulate", "insights", "--rate", "100", "--speed", "20", "--start", start.isoformat(), "--json"]
+    environment = clean_environment(CHAINSTRATA_POSTGRES_URL=shared_packs, CHAINSTRATA_HOME=str(home))
+    process = start_command()
+    try:
+        async with asyncio.timeout(60):
+            while await streams.count("insights.metrics") == before:
+                assert not await happened(asyncio.Event(), 0.1)
+        process.send_signal(signal.SIGINT)
+        said, _ = await asyncio.to_thread(process.communicate, timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, said
+    told = json.loads(said)
+    assert told["total"]["sent"] == told["total"]["accepted"] == await streams.count("insights.metrics") - before
+    assert told["start"] == start.isoformat().replace("+00:00", "Z")

@@ -178,6 +178,13 @@ def test_a_plain_stream_is_sent_evenly_and_whole() -> None:
     assert sent(batches) == [str(n) for n in range(600)]
 
 
+def test_ticks_that_are_short_go_together() -> None:
+    batches = list(plan(counting(40, 10), Options(rate=10, speed=400), SERIES, every=0.25))
+    assert [batch.after for batch in batches[1:]] == pytest.approx([n * 0.25 for n in range(4)])
+    assert {sum(part.rows.num_rows for part in batch.parts) for batch in batches[1:]} == {100}
+    assert sent(batches) == [str(n) for n in range(400)]
+
+
 def test_late_doubled_and_broken_rows_come_as_often_as_asked_and_none_is_lost() -> None:
     options = Options(rate=10, speed=10, late=0.1, duplicates=0.2, malformed=0.05)
     batches = list(plan(counting(30, 200), options, SERIES, every=1.0))

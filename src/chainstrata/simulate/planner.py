@@ -69,7 +69,7 @@ def plan(ticks: Iterable[Tick], options: Options, series: Mapping[str, Series], 
     spoiler = Spoiler(options, series)
     origin: int | None = None
     last = 0
-    for tick in ticks:
+    for tick in _joined(ticks, round(every * options.speed * 1_000_000)):
         origin = tick.start if origin is None else origin
         if tick.end == tick.start:
             yield Batch(0.0, tick.end, [Part.of(name, rows) for name, rows in tick.tables], is_base=True)
@@ -88,6 +88,29 @@ def plan(ticks: Iterable[Tick], options: Options, series: Mapping[str, Series], 
             yield Batch(after, last, [cut for part in parts if (cut := _cut(part, number, count)).rows.num_rows])
     if rest := spoiler.rest():
         yield Batch(limit, last, rest)
+
+
+def _joined(ticks: Iterable[Tick], least: int) -> Iterator[Tick]:
+    """Yield ticks no shorter than `least` microseconds, several as one where they are: many small transactions cost more than their rows."""
+    waiting: list[Tick] = []
+    for tick in ticks:
+        if tick.end == tick.start:
+            yield tick
+            continue
+        waiting.append(tick)
+        if tick.end - waiting[0].start >= least:
+            yield _as_one(waiting)
+            waiting = []
+    if waiting:
+        yield _as_one(waiting)
+
+
+def _as_one(ticks: Sequence[Tick]) -> Tick:
+    tables: dict[str, list[Any]] = {}
+    for tick in ticks:
+        for name, rows in tick.tables:
+            tables.setdefault(name, []).append(rows)
+    return Tick(ticks[0].start, ticks[-1].end, [(name, pa.concat_tables(rows)) for name, rows in tables.items()])
 
 
 def _cut(part: Part, number: int, count: int, *, whole: bool = False) -> Part:
