@@ -23,6 +23,7 @@ from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.partitioning import Span
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.engines.storage import LocalStorage
+from chainstrata.model import Catalog, Mirror
 from chainstrata.node.cdc import CaptureService, MirrorNeeds, MirrorsBehind, find_trouble
 from chainstrata.retention import Leaving, Options, Retention
 from tests.fixtures.mirrored import NOW, QUICK, following, mirrored, mirrored_catalog, show
@@ -202,6 +203,28 @@ async def test_generated_columns_a_server_does_not_send_stop_their_dataset_alone
             await mirrors.wait()
         assert "Mirror(columns=…)" in stopped.value.hint
         await mirrors.wait(["demo.accounts"])
+
+
+@pytest.mark.conforms("S1-160")
+async def test_only_columns_that_are_declared_approximate_may_differ_and_only_by_so_much(database: Database, columnar: Columnar) -> None:
+    async with mirrored(database, columnar) as mirrors:
+        [system, demo] = mirrored_catalog().packs
+        near = Mirror(["account", "id"], approximate=[("ratio", 0.01)])
+        declared = [replace(one, mirror=near) if one.name == "entries" else one for one in demo.datasets]
+        tolerant = Mirrors(database, Catalog([system, replace(demo, datasets=declared)]), columnar, QUICK)
+        async with following(mirrors):
+            await database.execute("INSERT INTO demo.account VALUES ('a', 1)")
+            await database.execute("INSERT INTO demo.entry (account, id, units, ratio) VALUES ('a', 1, 1, 100)")
+            await mirrors.wait()
+            change = "ALTER TABLE demo__entries__rows UPDATE {} WHERE id = 1 SETTINGS mutations_sync = 2"
+            for column, both in (
+                ("ratio = 100.5", (False, True)),
+                ("ratio = 102", (False, False)),
+                ("ratio = 100, units = 2", (False, False)),
+            ):
+                await columnar.execute(change.format(column))
+                found = [(await some.reconcile(["demo.entries"]))[0].agrees for some in (mirrors, tolerant)]
+                assert (column, *found) == (column, *both)
 
 
 async def test_a_quiet_database_keeps_no_log_back(database: Database, columnar: Columnar) -> None:
