@@ -1,4 +1,4 @@
-"""Partitions, retention and replays, killed at each of their statements: nothing is lost, nothing is there twice."""
+"""Partitions, retention, restores and replays, killed at each of their statements: nothing is lost, nothing is there twice."""
 
 import asyncio
 import contextlib
@@ -104,6 +104,12 @@ async def copy_of(conninfo: str, name: str) -> str:
     return libpq.make_conninfo(conninfo, dbname=own)
 
 
+async def come_before(what: str, conninfo: str, archive: Path) -> None:
+    """Do what has to be done before the work can be."""
+    if what == "restore":
+        await work("retention", conninfo, archive)
+
+
 async def count_statements(what: str, conninfo: str, archive: Path) -> int:
     async def never() -> None:
         raise AssertionError("nothing was to be struck")
@@ -134,6 +140,7 @@ async def kill_worker(what: str, conninfo: str, archive: Path, at: int, answered
 async def sweep(prepared: str, name: str, path: Path, what: str, strike: Strike, *, answered: bool, stride: int) -> None:
     """Do the work once whole. Then, on copies, cut it short at every `stride`-th statement, and do it again."""
     whole = await copy_of(prepared, name)
+    await come_before(what, whole, path / "whole")
     before = await everything(whole, path / "whole")
     total = await count_statements(what, whole, path / "whole")
     after = await everything(whole, path / "whole")
@@ -142,6 +149,7 @@ async def sweep(prepared: str, name: str, path: Path, what: str, strike: Strike,
     for at in range(1 + stride // 2, total + 1, stride):
         archive = path / f"at-{at}"
         own = await copy_of(prepared, name)
+        await come_before(what, own, archive)
         await strike(what, own, archive, at, answered)
         assert before <= await everything(own, archive) <= after, f"cut short at statement {at}"
         await work(what, own, archive)
@@ -149,14 +157,14 @@ async def sweep(prepared: str, name: str, path: Path, what: str, strike: Strike,
         assert await finished(own, archive) == wanted, f"cut short at statement {at}"
 
 
-WHAT = pytest.mark.parametrize("what", ["partitions", "retention", "replay"])
+WHAT = pytest.mark.parametrize("what", ["partitions", "retention", "restore", "replay"])
 WHEN = pytest.mark.parametrize("answered", [False, True], ids=["unheard", "unanswered"])
 
 
 @WHEN
 @WHAT
 async def test_a_worker_killed_at_some_statements(conninfo: str, ready: str, tmp_path: Path, what: str, answered: bool) -> None:
-    await sweep(conninfo, ready, tmp_path, what, kill_worker, answered=answered, stride=11 if what == "retention" else 13)
+    await sweep(conninfo, ready, tmp_path, what, kill_worker, answered=answered, stride=11 if what in {"retention", "restore"} else 13)
 
 
 @pytest.mark.long
@@ -205,6 +213,7 @@ async def sweep_server(make_config: MakeConfig, path: Path, what: str, stride: i
             if total == 0:
                 name = await prepare(server.connect_to("postgres"))
                 whole = await copy_of(server.conninfo, name)
+                await come_before(what, whole, path / "whole")
                 before = await everything(whole, path / "whole")
                 total = await count_statements(what, whole, path / "whole")
                 after = await everything(whole, path / "whole")
@@ -213,7 +222,7 @@ async def sweep_server(make_config: MakeConfig, path: Path, what: str, stride: i
                 continue
             archive = path / f"at-{at}"
             own = await copy_of(server.conninfo, name)
-
+            await come_before(what, own, archive)
             await kill_server(server, what, own, archive, at)
             assert before <= await everything(own, archive) <= after, f"killed at statement {at}"
             await work(what, own, archive)
