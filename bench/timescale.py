@@ -26,7 +26,7 @@ class Hours:
     def __init__(self, database: Database, like: sql.Identifier, table: str, fold: LiteralString) -> None:
         self._database = database
         self._like = like
-        self._fold = fold
+        self._fold: LiteralString = fold
         self.table = sql.Identifier(SCHEMA, table)
         self._hours = sql.Identifier(SCHEMA, f"{table}_hourly")
 
