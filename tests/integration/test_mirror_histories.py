@@ -113,11 +113,26 @@ class Laboratory:
         assert [(one.detail, one.row_key) for one in await mirrors.list_dead()] == []
         for player in players:
             source, mirror = await source_rows(player), await mirror_rows(player, self.columnar)
-            assert Counter(mirror) == Counter(source.values())
+            assert Counter(mirror) == Counter(source.values()), await self._explain(player)
         async with _capturing(mirrors):
             for found in await mirrors.reconcile():
                 assert found.agrees, found
                 assert found.source_rows == found.mirror_rows
+
+    async def _explain(self, player: Player) -> str:
+        """Return what is known of a mirror that is not what it should be: every version of its rows, and how it came about."""
+        keys = ", ".join(f"`{name}`" for name in player.key)
+        rows = await self.columnar.query_rows(
+            f"SELECT {keys}, groupArray((_version, _deleted, _part)) FROM `{mirror_table(player.dataset).table.name}` GROUP BY {keys}"
+        )
+        state = await self.database.fetch_all(
+            "SELECT * FROM strata.cdc_dataset WHERE dataset = %(name)s", {"name": player.dataset.full_name}
+        )
+        positions = await self.columnar.query_rows(
+            "SELECT lsn, revision FROM strata__cdc_position WHERE dataset = {name:String} ORDER BY revision",
+            {"name": player.dataset.full_name},
+        )
+        return "\n".join(map(str, [*state, *positions, *rows]))
 
     async def _forget(self, datasets: Sequence[Dataset]) -> None:
         names = [dataset.full_name for dataset in datasets]

@@ -7,14 +7,16 @@ first snapshot was taken. So there is no gap, and rows that come twice bear vers
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
+from chainstrata.cdc.errors import Rewritten
 from chainstrata.cdc.mirror import MirrorSink
 from chainstrata.cdc.shape import Target
 from chainstrata.cdc.sink import Rejected, Taken
@@ -53,8 +55,8 @@ async def plan_chunks(database: Database, dataset: Dataset, *, rows_each: int) -
     estimate = await database.fetch_value(
         sql.SQL(
             "SELECT coalesce(sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / {} END), 0)::bigint"
-            " FROM pg_partition_tree({}) AS t JOIN pg_class c ON c.oid = t.relid WHERE t.isleaf"
-        ).format(sql.Literal(_ROW_BYTES), sql.Literal(table.as_string()))
+            " FROM pg_class c WHERE c.relkind = 'r' AND (c.oid = {}::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree({})))"
+        ).format(sql.Literal(_ROW_BYTES), sql.Literal(table.as_string()), sql.Literal(table.as_string()))
     )
     pieces = -(-int(estimate) // rows_each)
     if pieces < 2:
@@ -110,6 +112,30 @@ def within(dataset: Dataset, chunk: Chunk) -> sql.Composable:
     return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
 
 
+Files = Mapping[int, int]
+
+
+async def list_files(database: Database, dataset: Dataset) -> Files:
+    """Return the files the rows of a table are in. To be looked up before a snapshot of it is taken."""
+    rows = await database.fetch_all(QUERIES.list_files, {"table": _quoted(dataset)})
+    return {row.oid: row.file for row in rows}
+
+
+async def check_files(connection: "psycopg.AsyncConnection[Any]", dataset: Dataset, files: Files) -> None:
+    """Raise `Rewritten` unless what was read in this transaction was in these files. Partitions may come and go.
+
+    Rewriting a table, and truncating it, takes no notice of older snapshots: they find it empty afterwards.
+    """
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(QUERIES.list_files.sql.encode(), {"table": _quoted(dataset)})
+    if any(files.get(oid, file) != file for oid, file in await cursor.fetchall()):
+        raise Rewritten(dataset.full_name)
+
+
+def _quoted(dataset: Dataset) -> str:
+    return sql.Identifier(dataset.schema, dataset.table.name).as_string()
+
+
 @asynccontextmanager
 async def under_snapshot(conninfo: str, snapshot: str, *, name: str) -> "AsyncIterator[psycopg.AsyncConnection[Any]]":
     """A session that sees what an exported snapshot holds, while the block runs."""
@@ -126,10 +152,14 @@ class Copier:
         self._conninfo = conninfo
         self._sink = sink
 
-    async def copy(self, dataset: Dataset, targets: Sequence[Target], condition: sql.Composable, *, snapshot: str, lsn: int) -> Taken:
+    async def copy(
+        self, dataset: Dataset, targets: Sequence[Target], condition: sql.Composable, *, snapshot: str, lsn: int, files: Files
+    ) -> Taken:
         """Copy the rows that meet a condition. They bear the position just before the snapshot's: what came after it is higher."""
         async with under_snapshot(self._conninfo, snapshot, name=_NAME) as connection:
-            return await self._copy(connection, dataset, targets, condition, lsn - 1)
+            taken = await self._copy(connection, dataset, targets, condition, lsn - 1)
+            await check_files(connection, dataset, files)
+            return taken
 
     async def copy_now(self, dataset: Dataset, targets: Sequence[Target], condition: sql.Composable, *, version: int) -> Taken:
         """Copy the rows that meet a condition as they are now, with a version they had at the latest then."""

@@ -5,6 +5,7 @@ CaptureError
 ├── CannotCapture         the server is not set up for logical replication
 ├── SlotLost              the slot is gone, or what it kept no longer joins on to what the mirrors have
 ├── DatasetStopped        one dataset cannot go on; the others do
+├── Rewritten             a table was put into new files while it was read
 └── NotApplied            something was not applied in time
 """
 
@@ -46,6 +47,17 @@ class DatasetStopped(CaptureError):
     def __init__(self, dataset: str, problem: str, *, hint: str) -> None:
         super().__init__(f"{dataset}: {problem}", hint=hint)
         self.dataset = dataset
+
+
+class Rewritten(CaptureError):
+    """A snapshot from before a table was rewritten finds nothing in it: what was read is worth nothing."""
+
+    code = "cdc_rewritten"
+    http_status = 409
+    retryable = True
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(f"{dataset}: its table was rewritten or truncated while it was read", hint="Do it again.")
 
 
 class NotApplied(CaptureError):

@@ -1,6 +1,7 @@
 """`Mirrors`: what people and other features ask of change capture. Each command and route is one of these functions."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from psycopg import sql
 from chainstrata.cdc import slot as slots
 from chainstrata.cdc.assemble import HEARTBEAT
 from chainstrata.cdc.copy import Copier
-from chainstrata.cdc.errors import DatasetStopped, NotApplied
+from chainstrata.cdc.errors import DatasetStopped, NotApplied, Rewritten
 from chainstrata.cdc.mirror import MirrorSink
 from chainstrata.cdc.model import parse_lsn, show_lsn
 from chainstrata.cdc.options import Options
@@ -26,7 +27,9 @@ from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import UnknownName
 from chainstrata.model import Catalog, Dataset
 
+LOGGER: Final = logging.getLogger("chainstrata.cdc")
 _POLL: Final = 0.1
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +245,14 @@ class Mirrors:
         reconciler = Reconciler(self._database, self._columnar, self._sink, wait)
         found = []
         for dataset in self.chosen(names):
-            found.append(await reconciler.compare(dataset, self._mirrored, repair=repair))
+            found.append(await self._compare(reconciler, dataset, repair=repair))
             watch(found[-1])
         return found
+
+    async def _compare(self, reconciler: Reconciler, dataset: Dataset, *, repair: bool) -> Reconciled:
+        for _ in range(_TRIES):
+            try:
+                return await reconciler.compare(dataset, self._mirrored, repair=repair)
+            except Rewritten as error:
+                LOGGER.info("%s; it is compared anew", error.message)
+        return await reconciler.compare(dataset, self._mirrored, repair=repair)

@@ -15,6 +15,11 @@ LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
+-- list_files
+-- The files a table's rows are in, by partition: a new one for a table that was rewritten or truncated.
+SELECT c.oid::bigint AS oid, pg_relation_filenode(c.oid)::bigint AS file FROM pg_class c
+WHERE c.relkind = 'r' AND (c.oid = to_regclass(%(table)s) OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass(%(table)s))));
+
 -- show_server
 -- Whether changes can be captured here, and where the log stands.
 SELECT current_setting('wal_level') AS wal_level, pg_is_in_recovery() AS standby, current_setting('server_version_num')::int AS version,

@@ -8,6 +8,7 @@ looked at again at a later position, so that a table that is written to all the 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from psycopg import sql
@@ -15,7 +16,7 @@ from psycopg.rows import tuple_row
 
 from chainstrata.cdc import canonical
 from chainstrata.cdc import slot as slots
-from chainstrata.cdc.copy import Copier, under_snapshot
+from chainstrata.cdc.copy import Copier, check_files, list_files, under_snapshot
 from chainstrata.cdc.mirror import MirrorSink
 from chainstrata.cdc.model import show_lsn
 from chainstrata.cdc.shape import Target
@@ -102,17 +103,22 @@ class Reconciler:
         ranges: list[str] | None = None
         repaired = departed = 0
         for _ in range(_ROUNDS):
+            files = await list_files(self._database, dataset)
             async with slots.export_snapshot(self._database.conninfo) as (snapshot, lsn):
                 await self._wait(dataset.full_name, lsn)
                 look = _Look(self._columnar, dataset, targets, lsn, await self._spans(dataset))
                 async with under_snapshot(self._database.conninfo, snapshot, name="chainstrata reconcile") as session:
                     ours = await look.source_sums(session, ranges)
+                    # Having read, the session keeps the table from being rewritten.
+                    await check_files(session, dataset, files)
                     theirs = await look.mirror_sums(ranges)
                     result = result or (show_lsn(lsn), ours.rows, theirs.rows)
                     differing = look.differing(ours, theirs)
                     step = await look.rows(session, differing) if differing else _Found()
                 if repair:
-                    repaired += await self._repair(dataset, targets, step, snapshot, lsn)
+                    repaired += await self._repair(
+                        dataset, targets, step, partial(self._copier.copy, snapshot=snapshot, lsn=lsn, files=files), lsn
+                    )
             found.missing |= step.missing
             found.extra |= step.extra
             found.different |= step.different
@@ -152,13 +158,13 @@ class Reconciler:
                 joined.append(span)
         return joined
 
-    async def _repair(self, dataset: Dataset, targets: Sequence[Target], found: _Found, snapshot: str, lsn: int) -> int:
+    async def _repair(self, dataset: Dataset, targets: Sequence[Target], found: _Found, copy: Any, lsn: int) -> int:
         """Write what is missing or different as it is at the position, and remove what is extra. Later changes stand above it."""
         wanted = [*found.missing, *found.different]
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
             condition = sql.SQL("{} = ANY ({})").format(canonical.source_key(targets), sql.Literal(some))
-            await self._copier.copy(dataset, targets, condition, snapshot=snapshot, lsn=lsn)
+            await copy(dataset, targets, condition)
         gone = list(found.extra)
         for start in range(0, len(gone), _AT_ONCE):
             chosen = f"{canonical.mirror_key(targets)} IN {{keys:Array(String)}}"

@@ -16,17 +16,17 @@ from time import monotonic, time
 from typing import Any, Final
 
 import numpy as np
+from psycopg import sql
 
 from chainstrata.cdc import slot as slots
 from chainstrata.cdc.assemble import HEARTBEAT
-from chainstrata.cdc.copy import Chunk, Copier, do_all, load_chunks, plan_chunks, save_chunks, within
-from chainstrata.cdc.errors import DatasetStopped
+from chainstrata.cdc.copy import Chunk, Copier, Files, do_all, list_files, load_chunks, plan_chunks, save_chunks, within
+from chainstrata.cdc.errors import DatasetStopped, Rewritten
 from chainstrata.cdc.mirror import MirrorSink
 from chainstrata.cdc.model import POSTGRES_EPOCH, Batch, Changes, group, show_lsn
 from chainstrata.cdc.options import Options
 from chainstrata.cdc.pipe import Pipe
 from chainstrata.cdc.planner import Health, judge, percentiles, read_switches
-from chainstrata.cdc.shape import Target
 from chainstrata.cdc.sink import Position, Source, Taken
 from chainstrata.cdc.store import HOLDING, Progress, State, Store
 from chainstrata.cdc.stream import ReplicationStream, open_stream
@@ -363,11 +363,12 @@ class Capture:
         """Copy datasets as of one position; the stream takes over from there."""
         self._undecided = True
         try:
+            files = {followed.name: await list_files(self._database, followed.dataset) for followed in waiting}
             async with slots.export_snapshot(self._database.conninfo) as (snapshot, lsn):
                 work: list[Callable[[], Awaitable[None]]] = []
                 for followed in waiting:
                     try:
-                        work += await self._plan_copy(followed, snapshot, lsn)
+                        work += await self._plan_copy(followed, snapshot, lsn, files[followed.name])
                     except DatasetStopped as error:
                         await self._stop(followed, error)
                 self._undecided = False
@@ -378,7 +379,7 @@ class Capture:
             if await self.store.set(followed.name, State.STREAMING, among=[State.COPYING]):
                 LOGGER.info("%s is copied; changes follow from %s", followed.name, show_lsn(followed.lsn))
 
-    async def _plan_copy(self, followed: Followed, snapshot: str, lsn: int) -> list[Callable[[], Awaitable[None]]]:
+    async def _plan_copy(self, followed: Followed, snapshot: str, lsn: int, files: Files) -> list[Callable[[], Awaitable[None]]]:
         """Return the pieces that are left to copy; before the first, the mirror is emptied, and where the stream begins is noted."""
         dataset = followed.dataset
         chunks = await load_chunks(self._database, dataset)
@@ -397,15 +398,23 @@ class Capture:
             await save_chunks(self._database, dataset, chunks)
         async with self._deciding:
             # From here on the server keeps what comes after the copy, also before the next look.
-            await self.store.set(followed.name, State.COPYING, among=_BEGINNING)
+            if not await self.store.set(followed.name, State.COPYING, among=_BEGINNING):
+                return []
             followed.state = State.COPYING
-        return [partial(self._copy_chunk, followed, chunk, targets, snapshot, lsn) for chunk in chunks if not chunk.done]
+        copy = partial(self._copier.copy, dataset, targets, snapshot=snapshot, lsn=lsn, files=files)
+        return [partial(self._copy_chunk, followed, chunk, copy) for chunk in chunks if not chunk.done]
 
-    async def _copy_chunk(self, followed: Followed, chunk: Chunk, targets: Sequence[Target], snapshot: str, lsn: int) -> None:
-        if followed.state is State.STOPPED:
+    async def _copy_chunk(self, followed: Followed, chunk: Chunk, copy: Callable[[sql.Composable], Awaitable[Taken]]) -> None:
+        if followed.state is not State.COPYING:
             return
         try:
-            taken = await self._copier.copy(followed.dataset, targets, within(followed.dataset, chunk), snapshot=snapshot, lsn=lsn)
+            taken = await copy(within(followed.dataset, chunk))
+        except Rewritten as error:
+            LOGGER.info("%s; it is copied anew", error.message)
+            async with self._deciding:
+                await self.store.begin_anew(followed.name)
+                followed.state = State.WAITING
+            return
         except DatasetStopped as error:
             await self._stop(followed, error)
             return
