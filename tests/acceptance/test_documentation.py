@@ -25,7 +25,12 @@ def desk() -> Iterator[Path]:
 
 @pytest.mark.timeout(600)
 def test_the_tutorial(installed: Installed, desk: Path) -> None:
-    said = "\n".join(Walkthrough(desk, installed.environment).follow(ROOT / "docs/tutorial.md", install=False))
+    try:
+        said = "\n".join(Walkthrough(desk, installed.environment).follow(ROOT / "docs/tutorial.md", install=False))
+    finally:
+        # The pack goes with the desk, and the next page is followed in the same environment.
+        command = [str(installed.directory / "bin/python"), "-m", "pip", "uninstall", "--quiet", "--yes", "chainstrata-tides"]
+        subprocess.run(command, check=True, env=installed.environment)
     assert "every bucket is what its rows give" in said
     # What ingest took, by psql and from Python, and what it did not.
     assert re.search(r"^ 0xa1 .*\| 1000000000000000000001$", said, re.MULTILINE)

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from chainstrata.engines.postgres import Database, EmbeddedPostgres, PoolOptions, ServerState, errors
+from chainstrata.engines.postgres.address import is_free
 from chainstrata.engines.postgres.processes import list_servers, wait_gone
 from tests.fixtures.postgres import URL, MakeConfig
 
@@ -128,6 +129,22 @@ def postmaster(data: Path) -> int:
             lines = file.read_text(encoding="utf-8").splitlines()
             return int(lines[0]) if lines[7].strip() == "ready" else 0
     return 0
+
+
+async def test_nobody_else_gets_the_port_while_a_killed_server_is_down(make_config: MakeConfig) -> None:
+    async with EmbeddedPostgres(make_config()) as server:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        offered: list[bool] = []
+
+        def is_back() -> bool:
+            offered.append(is_free(server.port, held_too=True))
+            return server.restarts == 1
+
+        await until(is_back)
+        assert len(offered) > 10
+        assert not any(offered)
+    assert is_free(server.port)
 
 
 async def test_the_pool_is_whole_again_after_the_server_was_killed(begun: Path, make_config: MakeConfig) -> None:

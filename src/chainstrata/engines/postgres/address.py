@@ -33,15 +33,30 @@ def choose_port(wanted: int, remembered: int, *, after: int = 0) -> int:
     if remembered > after and is_free(remembered):
         return remembered
     for port in range(max(_FIRST_PORT, after + 1), _LAST_PORT + 1):
-        if is_free(port):
+        if is_free(port, held_too=True):
             return port
     raise PortTaken(_LAST_PORT)
 
 
-def is_free(port: int) -> bool:
-    """Return whether a server could listen on the port now."""
+def hold_port(port: int) -> socket.socket | None:
+    """Keep a port for a server, also while it is down and started again: whoever looks for a free one passes it over.
+
+    The server can listen on it, because both say that they share the address. None: the port is another program's already.
+    """
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        holder.bind((LOOPBACK, port))
+    except OSError:
+        holder.close()
+        return None
+    return holder
+
+
+def is_free(port: int, *, held_too: bool = False) -> bool:
+    """Return whether a server could listen on the port now. `held_too`: and whether nobody keeps it for a server."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0 if held_too else 1)
         try:
             probe.bind((LOOPBACK, port))
             probe.listen(1)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -39,6 +40,7 @@ from chainstrata.engines.postgres.address import (
     choose_port,
     choose_socket_directory,
     give_up_socket_directory,
+    hold_port,
     remove_stale_sockets,
 )
 from chainstrata.engines.postgres.cluster import (
@@ -131,6 +133,7 @@ class EmbeddedPostgres:
         self._cluster: Cluster | None = None
         self._password = ""
         self._port = 0
+        self._holder: socket.socket | None = None
         self._socket_directory = config.home / "run"
         self._stop_timeout = config[POSTGRES_STOP_TIMEOUT].total_seconds()
         self.state = ServerState.STOPPED
@@ -227,6 +230,7 @@ class EmbeddedPostgres:
 
     def _let_go(self, state: ServerState) -> None:
         self._log.close()
+        self._keep_port(0)
         give_up_socket_directory(self._socket_directory, self._config.home)
         if self._data_lock is not None:
             self._data_lock.release()
@@ -274,7 +278,7 @@ class EmbeddedPostgres:
         """Launch the server. A port that was picked, not wanted, gives way to the next when another program is faster."""
         wanted, after = self._config[POSTGRES_PORT], 0
         for _ in range(_PORT_TRIES):
-            self._port = choose_port(wanted, self.cluster.record.port, after=after)
+            self._keep_port(choose_port(wanted, self.cluster.record.port, after=after))
             try:
                 await self._launch()
             except errors.StartFailed as error:
@@ -291,6 +295,13 @@ class EmbeddedPostgres:
         if record != self.cluster.record:
             record.write(self._config.home)
             self._cluster = replace(self.cluster, record=record)
+
+    def _keep_port(self, port: int) -> None:
+        """Have a port kept for the server, or none (0)."""
+        if self._holder is not None:
+            self._holder.close()
+        self._port = port or self._port
+        self._holder = hold_port(port) if port else None
 
     async def _launch(self) -> None:
         """Launch the server once and wait until it takes connections."""
