@@ -113,6 +113,8 @@ def description(served: Served, catalog: Catalog) -> dict[str, Any]:
     return found
 
 
+# The server runs in a thread beside, and its pool draws numbers too: hypothesis takes those for draws of its own strategies.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning")
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_made_up_requests_are_answered_as_described(served: Served, description: dict[str, Any], mode: GenerationMode) -> None:
     schema = schemathesis.openapi.from_dict(description)
