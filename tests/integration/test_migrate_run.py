@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -63,7 +64,7 @@ async def test_one_that_waits_holds_up_no_concurrent_build(lab: Lab) -> None:
         await writer.execute("UPDATE demo.packets SET tries = 1 WHERE id = 1")
         first = asyncio.create_task(up(lab.site(), watch=lambda progress: building.set()))
         await building.wait()
-        await until_blocked(lab, "CREATE INDEX CONCURRENTLY")
+        await until_blocked(lab, writer)
         second = asyncio.create_task(up(lab.site(), watch=lambda progress: waiting.set() if progress.kind == "wait" else None))
         await waiting.wait()
         await writer.commit()
@@ -72,12 +73,15 @@ async def test_one_that_waits_holds_up_no_concurrent_build(lab: Lab) -> None:
     assert await lab.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'demo.idx_late'::regclass")
 
 
-async def until_blocked(lab: Lab, begins: str) -> None:
-    """Wait until a session waits for a lock in a statement that begins so."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND starts_with(query, %s)"
-    async with asyncio.timeout(30):
-        while not await lab.value(query, begins):
+async def until_blocked(lab: Lab, writer: psycopg.AsyncConnection[Any]) -> int:
+    """Wait until a concurrent build waits for this writer, and for nobody who will be gone in a moment; return its process."""
+    query = """
+        SELECT pid FROM pg_stat_activity WHERE starts_with(query, 'CREATE INDEX CONCURRENTLY') AND %s = ANY (pg_blocking_pids(pid))
+    """
+    async with asyncio.timeout(60):
+        while not (found := await lab.query(query, writer.info.backend_pid)):
             pass
+    return int(found[0][0])
 
 
 async def test_waiting_ends(lab: Lab) -> None:
@@ -210,11 +214,11 @@ async def test_killed_in_the_middle_of_a_concurrent_build(lab: Lab, how: str) ->
     async with await psycopg.AsyncConnection.connect(lab.conninfo) as writer:
         await writer.execute("UPDATE demo.events_p2 SET kind = 'x' WHERE id = 1500")
         first = asyncio.create_task(up(lab.site()))
-        await until_blocked(lab, "CREATE INDEX CONCURRENTLY")
+        builder = await until_blocked(lab, writer)
         if how == "by its user":
             first.cancel()
         else:
-            await lab.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(query, 'CREATE INDEX CONCURRENTLY')")
+            await lab.query("SELECT pg_terminate_backend(%s)", builder)
         with pytest.raises((ChainStrataError, asyncio.CancelledError)):
             await first
     assert (await status(lab.site())).problems == ["demo_0002: interrupted after step 0 of 1"]
