@@ -25,7 +25,7 @@ def find_marks(dataset: Dataset, rows: Any, ticks: Array, keys_per_bucket: float
     rollups = children(dataset)
     width = marked_width(rollups)
     starts = floor_ticks(width, ticks)
-    buckets, counts = np.unique(starts, return_counts=True)
+    buckets, counts = values_of(starts)
     most = max(MANY_ROWS, (keys_per_bucket or 0) / KEY_COST)
     dense = buckets[counts > most]
     whole = [(instant(start), width.shift(instant(start))) for start in dense]
@@ -40,6 +40,14 @@ def find_marks(dataset: Dataset, rows: Any, ticks: Array, keys_per_bucket: float
     pairs = touched.group_by([*names, "__start"]).aggregate([])
     begin = [instant(start) for start in pairs.column("__start").to_pylist()]
     return Marks(whole, [pairs.column(name).to_pylist() for name in names], begin, [width.shift(start) for start in begin])
+
+
+def values_of(numbers: Array) -> tuple[Array, Array]:
+    """Return the different ones of some numbers, in order, and how often each is there."""
+    if len(numbers) and (numbers == numbers[0]).all():
+        # Mostly there is one, and to sort thousands of them for that takes longer than all else.
+        return numbers[:1], np.array([len(numbers)])
+    return np.unique(numbers, return_counts=True)
 
 
 def floor_ticks(width: Interval, ticks: Array) -> Array:

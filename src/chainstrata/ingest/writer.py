@@ -21,7 +21,7 @@ from chainstrata.ingest.changes import Changes
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import UnfitColumn
 from chainstrata.ingest.folding import FEW_ROWS, are_apart, count_pages, just_written, rows_by_key, written_between
-from chainstrata.ingest.marking import find_marks, write_marks
+from chainstrata.ingest.marking import find_marks, values_of, write_marks
 from chainstrata.ingest.model import LateRows, Part
 from chainstrata.ingest.numbers import Numbers
 from chainstrata.ingest.record import Array
@@ -60,6 +60,11 @@ class Partitions:
         """Return the number of each time's partition, -1 for none."""
         if not len(self.lows):
             return np.full(len(ticks), -1, dtype=np.int64)
+        if len(ticks) > 2:
+            # Most batches are of one partition.
+            first, last = self.place(np.array([ticks.min(), ticks.max()]))
+            if first == last >= 0:
+                return np.full(len(ticks), first, dtype=np.int64)
         numbers = np.searchsorted(self.lows, ticks, side="right") - 1
         inside = (numbers >= 0) & (ticks < self.highs[np.maximum(numbers, 0)])
         return np.where(inside, numbers, -1)
@@ -125,7 +130,7 @@ class Writer:
             raise UnfitColumn(self.dataset.table.fullname, self.dataset.time, "is not there", hint="Give every row its time.")
         numbers = self._partitions.place(ticks)
         parts = []
-        for number in np.unique(numbers):
+        for number in values_of(numbers)[0]:
             here = numbers == number
             schema, name = self._partitions.names[number]
             own = rows if here.all() else rows.filter(pa.array(here))
