@@ -107,3 +107,23 @@ def test_pauses_grow_to_a_limit() -> None:
     back_off = BackOff(first=1, longest=8)
     pauses = [back_off.pause(failures) for failures in (1, 2, 3, 4, 5, 1000)]
     assert all(0.75 * wanted <= pause <= 1.25 * wanted for pause, wanted in zip(pauses, (1, 2, 4, 8, 8, 8), strict=True))
+
+
+async def test_what_others_stand_on_stops_when_they_have_ended() -> None:
+    asked, finish = asyncio.Event(), asyncio.Event()
+
+    async def work(stop: asyncio.Event) -> None:
+        await stop.wait()
+        asked.set()
+        await finish.wait()
+
+    above, engine = Worker(work, name="above"), Worker(name="engine")
+    supervisor = Supervisor([above], underneath=[engine])
+    async with supervisor, asyncio.TaskGroup() as tasks:
+        await asyncio.gather(above.started.wait(), engine.started.wait())
+        tasks.create_task(supervisor.stop())
+        await asked.wait()
+        states = {service.name: service.state for service in supervisor.status()}
+        finish.set()
+    assert states == {"above": ServiceState.RUNNING, "engine": ServiceState.RUNNING}
+    assert {service.state for service in supervisor.status()} == {ServiceState.STOPPED}

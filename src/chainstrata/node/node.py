@@ -205,8 +205,9 @@ class Node:
                 Recurring("audit", timedelta(minutes=1), platform.catch_up_audit),
                 watch,
             ]
+            underneath: list[Service] = []
             if self._columnar is not None and not why_missing(self.config):
-                services.append(ColumnarService(platform, self._columnar))
+                underneath.append(ColumnarService(platform, self._columnar))
                 if self._keeps_mirrors():
                     from chainstrata.node.cdc import CaptureService
 
@@ -215,8 +216,8 @@ class Node:
                 services.append(platform.backfill_workers())
             services += demo_services(platform)
             grace = self.config[NODE_STOP_TIMEOUT].total_seconds()
-            self._supervisor = await stack.enter_async_context(Supervisor(services, grace=grace))
-            detail.text = ", ".join(service.name for service in services)
+            self._supervisor = await stack.enter_async_context(Supervisor(services, underneath=underneath, grace=grace))
+            detail.text = ", ".join(service.name for service in [*services, *underneath])
         ports = {"http": int(listener.getsockname()[1])}
         if self._server is not None:
             ports["postgres"] = self._server.port

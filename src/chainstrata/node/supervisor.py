@@ -52,18 +52,21 @@ class BackOff:
 class Supervisor:
     """Runs services: `async with Supervisor(services) as supervisor`. Leaving it stops them all.
 
-    `grace` is how many seconds they have to finish what is in hand; `hurry` ends that time at once.
+    Services `underneath` are what the others stand on: they are asked to stop when the others have ended. `grace` is how many
+    seconds all have to finish what is in hand; `hurry` ends that time at once.
     """
 
-    def __init__(self, services: Iterable[Service], *, grace: float = 30.0, back_off: BackOff | None = None) -> None:
+    def __init__(
+        self, services: Iterable[Service], *, underneath: Iterable[Service] = (), grace: float = 30.0, back_off: BackOff | None = None
+    ) -> None:
         self._grace = grace
-        self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._runs = [_Run(service, self._stop, back_off or BackOff()) for service in services]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._services = _Stage(services, back_off or BackOff())
+        self._underneath = _Stage(underneath, back_off or BackOff())
 
     async def __aenter__(self) -> "Supervisor":
-        self._tasks = [asyncio.create_task(run.keep_running(), name=run.service.name) for run in self._runs]
+        self._services.start()
+        self._underneath.start()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -71,7 +74,7 @@ class Supervisor:
 
     def status(self) -> list[ServiceStatus]:
         """Return how every service is."""
-        return [run.status() for run in self._runs]
+        return [run.status() for run in [*self._services.runs, *self._underneath.runs]]
 
     def hurry(self) -> None:
         """Give up waiting for services to finish."""
@@ -79,13 +82,32 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Ask all services to finish; cancel those that have not when the time is over. Raises nothing they raise."""
+        deadline = monotonic() + self._grace
+        try:
+            await self._services.end(self._hurry, deadline)
+        finally:
+            await self._underneath.end(self._hurry, deadline)
+
+
+class _Stage:
+    """Services that stop together."""
+
+    def __init__(self, services: Iterable[Service], back_off: BackOff) -> None:
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.runs = [_Run(service, self._stop, back_off) for service in services]
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(run.keep_running(), name=run.service.name) for run in self.runs]
+
+    async def end(self, hurry: asyncio.Event, deadline: float) -> None:
         self._stop.set()
         running = [task for task in self._tasks if not task.done()]
         if not running:
             return
-        ends: list[asyncio.Task[Any]] = [asyncio.create_task(self._hurry.wait()), asyncio.create_task(_all_ended(running))]
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(hurry.wait()), asyncio.create_task(_all_ended(running))]
         try:
-            await asyncio.wait(ends, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=max(0.0, deadline - monotonic()), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for end in ends:
                 end.cancel()
