@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import queue
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +30,7 @@ from tests.fixtures.api import NODE, aclosing_platform, make_keys, make_platform
 from tests.fixtures.packs import OPTIONS
 from tests.fixtures.postgres import Server
 from tests.fixtures.samples import Sampled
+from tests.fixtures.threads import kept_open
 
 # A tail has no end; `test_api_reads.py` has it. The columnar engine is not here; `test_portfolio_market.py` has its questions.
 _LEFT_OUT = ("/api/v1/datasets/{name}/tail", "/api/v1/cdc", "/api/v1/reconcile")
@@ -59,9 +59,9 @@ def served(server: Server, sampled: Sampled, catalog: Catalog, tmp_path_factory:
     name, source = f"chainstrata_described_{os.getpid()}", sql.Identifier(psycopg.conninfo.conninfo_to_dict(sampled.conninfo)["dbname"])
     with psycopg.connect(server.connect_to("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), source))
-    started: queue.Queue[Any] = queue.Queue()
 
-    async def serve() -> None:
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[Served]:
         stop = asyncio.Event()
         conninfo = server.connect_to(name)
         async with Database(conninfo, options=OPTIONS) as database:
@@ -71,23 +71,13 @@ def served(server: Server, sampled: Sampled, catalog: Catalog, tmp_path_factory:
             ) as platform:
                 key = (await make_keys(platform))[Role.ADMIN]
                 with bind("127.0.0.1", 0) as listener:
-                    started.put((Served(address_of(listener), key), asyncio.get_running_loop(), stop))
-                    await HttpService(create_app(platform, lambda: NODE), listener).run(stop)
+                    running = asyncio.create_task(HttpService(create_app(platform, lambda: NODE), listener).run(stop))
+                    yield Served(address_of(listener), key)
+                    stop.set()
+                    await running
 
-    def run() -> None:
-        try:
-            asyncio.run(serve())
-        except BaseException as error:  # noqa: BLE001  # handed to the thread that waits
-            started.put(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    found = started.get(timeout=60)
-    if isinstance(found, BaseException):
-        raise found
-    yield found[0]
-    found[1].call_soon_threadsafe(found[2].set)
-    thread.join(60)
+    with kept_open(serving) as found:
+        yield found
     with psycopg.connect(server.connect_to("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -1,20 +1,27 @@
 """Every question of every repository over HTTP: the same answer as from Python, guarded, described, with its freshness."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from chainstrata.api.questions import as_row, list_questions, plain
+from chainstrata.api import create_app
+from chainstrata.api.questions import MOST, as_row, list_questions, plain
 from chainstrata.engines.postgres import Database
 from chainstrata.model import Catalog
 from chainstrata.node import Platform
+from chainstrata.node.http import HttpService, address_of, bind
 from chainstrata.packs.repository import Question
-from tests.fixtures.api import make_platform, open_client
+from tests.fixtures.api import NODE, aclosing_platform, make_platform, open_client
 from tests.fixtures.packs import OPTIONS
 from tests.fixtures.samples import Sampled
 
@@ -95,17 +102,73 @@ async def test_who_may_not_read_gets_no_answer(platform: Platform) -> None:
         assert (await stranger.get("/api/v1/validators/unresolved_by_severity")).status_code == 401
 
 
+@pytest.mark.alone
+@pytest.mark.conforms("S1-187")
+async def test_every_question_is_answered_within_a_fifth_of_a_second(platform: Platform) -> None:
+    stop, took = asyncio.Event(), {}
+    with bind("127.0.0.1", 0) as listener:
+        serving = asyncio.create_task(HttpService(create_app(platform, lambda: NODE), listener).run(stop))
+        async with httpx.AsyncClient(base_url=address_of(listener)) as client:
+            for pack, question in of_postgres(platform.catalog):
+                path, params = f"/api/v1/{pack}/{question.name}", {name: sent(value) for name, value in question.example.items()}
+                for _ in range(5):
+                    began = perf_counter()
+                    answer = await client.get(path, params=params)
+                    took.setdefault(path, []).append(perf_counter() - began)
+                    assert answer.status_code == 200
+        stop.set()
+        await serving
+    everything = sorted(second for seconds in took.values() for second in seconds)
+    assert everything[int(len(everything) * 0.99)] < 0.2
+    assert {path: seconds for path, seconds in took.items() if median(seconds) >= 0.2} == {}
+
+
 async def test_the_same_rows_are_not_sent_twice(client: httpx.AsyncClient) -> None:
     first = await client.get("/api/v1/validators/unresolved_by_severity")
     again = await client.get("/api/v1/validators/unresolved_by_severity", headers={"If-None-Match": first.headers["ETag"]})
     assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
 
 
-async def test_an_answer_too_large_for_one_is_refused(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chainstrata.api.questions.MOST", 2)
-    answer = await client.get("/api/v1/prices/collections")
-    enough = await client.get("/api/v1/validators/missed_duties?since=2026-01-01T00:00:00Z&until=2027-01-01T00:00:00Z")
-    assert (answer.status_code, enough.status_code, enough.json()["error"]["code"]) == (200, 422, "answer_too_large")
+def missed_by(validators: range, moment: datetime) -> Any:
+    """Return the same attestation missed by each of these validators."""
+    count = len(validators)
+    same = {
+        "ts": moment,
+        "epoch": 7,
+        "slot": 230,
+        "status": "active_ongoing",
+        "included": False,
+        "execution_optimistic": False,
+        "finalized": True,
+    }
+    return pa.table({"validator_index": list(validators), **{name: [value] * count for name, value in same.items()}})
+
+
+@pytest.mark.conforms("S2-62")
+async def test_an_answer_too_large_for_one_is_refused(packs: Database, catalog: Catalog, tmp_path: Path) -> None:
+    moment = datetime.now(UTC)
+    span = {"since": (moment - timedelta(days=1)).isoformat(), "until": (moment + timedelta(days=1)).isoformat()}
+    async with aclosing_platform(make_platform(packs, packs.conninfo, catalog, tmp_path)) as platform, open_client(platform) as client:
+        await platform.ingest("validators.duties", missed_by(range(MOST), moment))
+        whole = await client.get("/api/v1/validators/missed_duties", params=span)
+        await platform.ingest("validators.duties", missed_by(range(MOST, MOST + 5), moment))
+        refused = await client.get("/api/v1/validators/missed_duties", params=span)
+    assert (whole.status_code, len(whole.json()["data"])) == (200, MOST)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "answer_too_large")
+
+
+@pytest.mark.conforms("S2-62")
+async def test_every_question_can_be_cut_short(platform: Platform) -> None:
+    cut = 0
+    for pack, question in of_postgres(platform.catalog):
+        kinds = {argument.name: argument.kind for argument in question.arguments}
+        example = {name: TypeAdapter(kinds[name]).validate_python(value) for name, value in question.example.items()}
+        whole = await question.ask(platform.repository(pack), **example)
+        if isinstance(whole, list) and len(whole) > 2:
+            some = await question.ask(platform.repository(pack).at_most(2), **example)
+            assert len(some) == 2, question.name
+            cut += 1
+    assert cut > 10
 
 
 def test_numbers_that_a_double_would_spoil_are_text() -> None:

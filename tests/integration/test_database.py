@@ -3,10 +3,11 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 from psycopg.rows import dict_row
 
 from chainstrata.engines.postgres import Connection, Database, PoolOptions, Query, errors
@@ -62,7 +63,7 @@ async def test_core_in_lists_of_any_length(coins: Database) -> None:
         assert [row.id for row in rows] == wanted
 
 
-@pytest.mark.conforms("S2-42", "S2-60")
+@pytest.mark.conforms("S2-42", "S2-60", "S4-103")
 async def test_a_statement_is_prepared_once_and_then_only_bound(database: Database, statements: Statements) -> None:
     query = Query("sum", "A sum.", "SELECT %(a)s::int + 1")
     for number in range(3):
@@ -71,6 +72,23 @@ async def test_a_statement_is_prepared_once_and_then_only_bound(database: Databa
     async with database.connection() as connection:
         names = await connection.fetch_all("SELECT statement FROM pg_prepared_statements")
     assert [row.statement for row in names].count("SELECT $1::int + 1") == 1
+
+
+@pytest.mark.conforms("S2-62")
+@pytest.mark.parametrize(
+    "endless",
+    [
+        Query("count", "Counts.", "SELECT generate_series(%(first)s::bigint, 1000000000000) AS n -- up"),
+        sql.SQL("SELECT {} AS n").format(sql.SQL("generate_series(%(first)s::bigint, 1000000000000)")),
+        sa.select(sa.func.generate_series(sa.bindparam("first", type_=sa.BigInteger), sa.text("1000000000000")).label("n")),
+    ],
+    ids=["query", "composed", "core"],
+)
+async def test_no_more_is_looked_for_than_is_wanted_at_most(database: Database, endless: Any) -> None:
+    found = await database.at_most(3).fetch_all(endless, {"first": 5})
+    assert [row.n for row in found] == [5, 6, 7]
+    async with database.connection() as connection:
+        assert len(await connection.at_most(2).fetch_all(endless, {"first": 1})) == 2
 
 
 async def test_a_single_read_is_one_statement_without_a_transaction(database: Database, statements: Statements) -> None:

@@ -344,7 +344,7 @@ async def test_the_time_of_a_metric_is_an_instant(rows: Connection) -> None:
     assert await rows.fetch_value(last_hour) == 1
 
 
-@pytest.mark.conforms("S4-49", "S4-60")
+@pytest.mark.conforms("S4-49", "S4-60", "S4-103")
 async def test_metrics_are_kept_in_partitions_named_after_their_month(rows: Connection) -> None:
     await insert(rows, system_metrics, **a_metric(timestamp=NOW))
     home = await rows.fetch_value("SELECT tableoid::regclass::text FROM insights.system_metrics")

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from chainstrata.ingest import Ingest
 from chainstrata.packs.repository import Repository
 from chainstrata.query import Reader, Wanted
 from chainstrata.rollups import Rollups
+from tests.fixtures.api import make_platform, open_client
 from tests.fixtures.meters import START, create_meters, meter_catalog
 from tests.fixtures.postgres import NewDatabase
 from tests.fixtures.rows import find_indexes
@@ -64,6 +66,29 @@ async def test_ingest_keeps_the_last_rows_at_hand(meters: Database, ingest: Inge
     assert [row.ts for row in found if row.meter == 5] == [at(3)]
     await ingest.ingest(dataset, [reading(5, 0.5), reading(1024, 0.5)])
     assert await is_true(meters, table) == found
+
+
+async def test_the_api_tells_when_each_was_last_seen_changed_or_not(meters: Database, ingest: Ingest, tmp_path: Path) -> None:
+    for minute, values in ((1, (5, 5, 5)), (2, (5, 5, 6)), (3, (5, 7, None))):
+        rows = [reading(meter, minute, value) for meter, value in enumerate(values, 1) if value is not None]
+        await ingest.ingest("meters.changes", rows)
+
+    async def latest(dataset: str = "meters.changes", **params: Any) -> list[Any]:
+        answer = (await client.get(f"/api/v1/datasets/{dataset}/latest", params=params)).json()
+        return [(row["meter"], datetime.fromisoformat(row["ts"]), datetime.fromisoformat(row["seen_at"])) for row in answer["data"]]
+
+    async with open_client(make_platform(meters, meters.conninfo, CATALOG, tmp_path)) as client:
+        now = [(1, at(1), at(3)), (2, at(3), at(3)), (3, at(2), at(2))]
+        assert await latest() == now
+        assert await latest(columns="reading", limit=2) == now[:2]
+        assert await latest(filter=["meter:3", "meter:2"]) == now[1:]
+        then = [(1, at(1), at(2)), (2, at(1), at(2)), (3, at(2), at(2))]
+        assert await latest(as_of=at(2.5).isoformat()) == then
+        assert await latest(as_of=at(2.5).isoformat(), filter="meter:2") == then[1:2]
+        # Rows that are not the last ones stand for what was seen before the next.
+        assert await latest(filter=f"ts:{at(1).isoformat()}") == [(1, at(1), at(3)), (2, at(1), at(2)), (3, at(1), at(1))]
+        stored_whole = (await client.get("/api/v1/datasets/meters.readings/latest")).json()
+        assert all("seen_at" not in row for row in stored_whole["data"])
 
 
 @BOTH

@@ -93,7 +93,7 @@ async def test_the_smallest_size_stands_when_it_opens(conninfo: str, watch: Watc
         assert (stats.size, stats.used, stats.idle, stats.waiting) == (3, 0, 3, 0)
 
 
-@pytest.mark.conforms("S2-36", "S0-39", "S0-40")
+@pytest.mark.conforms("S2-36", "S0-39", "S0-40", "S4-103")
 async def test_it_grows_to_its_largest_size_and_no_further(conninfo: str, watch: Watch) -> None:
     async with pool_of(conninfo) as db:
         async with await hold(db, 4):
@@ -118,6 +118,7 @@ async def _is(answer: bool) -> bool:
     return answer
 
 
+@pytest.mark.conforms("S2-64")
 async def test_a_wait_that_takes_too_long_says_who_is_in_the_way(conninfo: str) -> None:
     async with pool_of(conninfo, min_size=1, max_size=1, acquire_timeout=0.2) as db, await hold(db, 1):
         with pytest.raises(errors.PoolTimeout) as caught:
@@ -200,6 +201,25 @@ async def test_a_transaction_left_open_does_not_reach_the_next_caller(conninfo: 
         assert await db.fetch_value("SELECT count(*) FROM t") == 0
 
 
+@pytest.mark.conforms("S2-64")
+async def test_a_statement_that_takes_too_long_is_ended_and_the_connection_goes_on(conninfo: str) -> None:
+    async with pool_of(conninfo, min_size=1, max_size=1, statement_timeout=0.2) as db:
+        with pytest.raises(errors.StatementCanceled):
+            await db.fetch_value("SELECT pg_sleep(600)::text")
+        assert await db.fetch_value("SELECT 1") == 1
+
+
+@pytest.mark.conforms("S2-64")
+async def test_connecting_and_unanswered_data_have_their_time(conninfo: str) -> None:
+    async with pool_of(conninfo) as db, db.connection() as connection:
+        given = connection.driver.info.get_parameters()
+        assert {name: given[name] for name in ("connect_timeout", "tcp_user_timeout")} == {
+            "connect_timeout": "10",
+            "tcp_user_timeout": "60000",
+        }
+
+
+@pytest.mark.conforms("S2-64")
 async def test_every_session_is_set_up_alike_and_the_callers_options_win(conninfo: str) -> None:
     question = "SELECT current_setting('timezone'), current_setting('statement_timeout'), current_setting('application_name')"
     async with pool_of(conninfo, statement_timeout=7) as db:

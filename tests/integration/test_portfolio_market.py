@@ -357,6 +357,7 @@ async def test_every_question_answers_over_http_what_it_answers_from_python(clie
         assert answer.status_code == 200, answer.text
         assert answer.json()["data"] == json.loads(json.dumps([as_row(row) for row in found])), question.name
         assert answer.json()["freshness"]["lsn"] is None
+        assert len(await question.ask(market.at_most(1), **example)) == 1
 
 
 @pytest.mark.parametrize(

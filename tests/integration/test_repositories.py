@@ -174,7 +174,7 @@ async def test_an_upsert_follows_the_declared_policy(validators: Validators) -> 
     assert (await validators.snapshots.upsert(snapshot(7, slot=30, balance=8), merge("balance"))).slot == 10
 
 
-@pytest.mark.conforms("S2-46", "S2-47")
+@pytest.mark.conforms("S2-46", "S2-47", "S4-103")
 async def test_a_batch_is_put_together_row_by_row_and_written_at_once(validators: Validators, rows: Connection) -> None:
     """The same key twice in a batch is one row, the last; PostgreSQL itself refuses to touch a row twice."""
     table = validators.snapshots

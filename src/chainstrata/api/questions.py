@@ -64,14 +64,14 @@ class Asked:
     columnar: bool
 
     async def answer(self, platform: Platform, arguments: dict[str, Any]) -> tuple[list[Any], Freshness]:
-        """Return its rows, and how fresh they are."""
+        """Return its rows, and how fresh they are; raise `AnswerTooLarge`, for which one row too many is read and no more."""
         if self.columnar:
-            found = await self.question.ask(await platform.columnar_repository(self.pack), **arguments)
+            found = await self.question.ask((await platform.columnar_repository(self.pack)).at_most(MOST + 1), **arguments)
             freshness = Freshness(None, datetime.now(UTC))
         else:
             # Asked for first: what was committed before it is in what is read after it.
             freshness = Freshness(await platform.pulse.lsn(), datetime.now(UTC))
-            found = await self.question.ask(platform.repository(self.pack), **arguments)
+            found = await self.question.ask(platform.repository(self.pack).at_most(MOST + 1), **arguments)
         rows = found if isinstance(found, list) else [] if found is None else [found]
         if len(rows) > MOST:
             raise AnswerTooLarge(f"{self.pack}.{self.question.name}")

@@ -133,7 +133,10 @@ async def get_latest(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """For every entity, or those the filter names, its last row; with `as_of`, the last one up to then."""
+    """For every entity, or those the filter names, its last row; with `as_of`, the last one up to then.
+
+    Where only changes are stored, each row has `seen_at` besides: when the entity was last seen, changed or not.
+    """
     dataset = platform.catalog.dataset(name)
     wanted = Wanted(
         columns=split_columns(columns), filters=parse_filters(dataset, filters), as_of=aware(as_of), limit=limit, cursor=cursor or ""

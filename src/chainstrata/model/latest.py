@@ -23,6 +23,7 @@ BLOCK_BITS: Final = 10
 BLOCK: Final = 1 << BLOCK_BITS
 """Entities in a block. Neighbours share one, so numbers counted up from somewhere are packed."""
 INSTANT: Final = sa.TIMESTAMP(timezone=True)
+SEEN_AT: Final = "seen_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,17 @@ def state_parts(dataset: Dataset) -> dict[str, Any]:
 
 
 def last_rows(
-    dataset: Dataset, columns: sql.Composable, *, given: sql.Composable | None = None, after: sql.Composable | None = None
+    dataset: Dataset,
+    columns: sql.Composable,
+    *,
+    given: sql.Composable | None = None,
+    after: sql.Composable | None = None,
+    seen: bool = False,
 ) -> sql.Composed:
     """Return the query for the last rows of entities, in the order of entities; a LIMIT may follow.
 
     `columns` are of the row `t`. Of those in the array `given`, or of all there are; only those beyond `after`. Each is one look-up by
-    key, and no more are made than rows are taken.
+    key, and no more are made than rows are taken. `seen` adds `seen_at`, when the entity was last seen.
     """
     parts = state_parts(dataset)
     if given is None:
@@ -117,7 +123,8 @@ def last_rows(
     else:
         edge = sql.SQL(" WHERE g > {}").format(after) if after else sql.SQL("")
         wanted = _SOME.format(**parts, given=given, edge=edge)
-    return _LAST_ROWS.format(**parts, wanted=wanted, shown=columns)
+    sighted = sql.SQL(", k.{}").format(sql.Identifier(SEEN_AT)) if seen else sql.SQL("")
+    return _LAST_ROWS.format(**parts, wanted=wanted, shown=columns, sighted=sighted)
 
 
 def latest_objects(dataset: Dataset) -> Iterator[StateObject]:
@@ -156,17 +163,19 @@ def _function(name: str, doc: str, text: sql.Composed) -> StateObject:
 
 
 _ALL = sql.SQL(
-    "SELECT b.block AS major, u.place AS minor, (b.block << {bits}) + u.place - 1 AS entity, u.at"
-    " FROM {state} AS b CROSS JOIN LATERAL unnest(b.at) WITH ORDINALITY AS u (at, place)"
+    "SELECT b.block AS major, u.place AS minor, (b.block << {bits}) + u.place - 1 AS entity, u.at,"
+    " greatest(u.at, b.seen_at, u.seen) AS seen_at"
+    " FROM {state} AS b CROSS JOIN LATERAL unnest(b.at, b.seen) WITH ORDINALITY AS u (at, seen, place)"
     " WHERE u.at IS NOT NULL{edge} ORDER BY b.block, u.place"
 )
 _SOME = sql.SQL(
-    "SELECT e.g AS major, 0 AS minor, e.g AS entity, b.at[(e.g & {mask}) + 1] AS at"
+    "SELECT e.g AS major, 0 AS minor, e.g AS entity, b.at[(e.g & {mask}) + 1] AS at,"
+    " greatest(b.at[(e.g & {mask}) + 1], b.seen_at, b.seen[(e.g & {mask}) + 1]) AS seen_at"
     " FROM (SELECT DISTINCT g FROM unnest({given}::bigint[]) AS g{edge}) AS e JOIN {state} AS b ON b.block = e.g >> {bits} ORDER BY e.g"
 )
 # Not a plain join: that may be made by reading the whole series.
 _LAST_ROWS = sql.SQL(
-    "SELECT n.* FROM ({wanted}) AS k CROSS JOIN LATERAL"
+    "SELECT n.*{sighted} FROM ({wanted}) AS k CROSS JOIN LATERAL"
     " (SELECT {shown} FROM {raw} AS t WHERE t.{entity} = k.entity AND t.{time} = k.at LIMIT 1) AS n ORDER BY k.major, k.minor"
 )
 

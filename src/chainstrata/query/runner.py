@@ -11,6 +11,7 @@ from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.arrow import Batches, open_arrow
 from chainstrata.engines.postgres.copying import copying
 from chainstrata.model import Catalog, Dataset, Interval
+from chainstrata.model.latest import SEEN_AT
 from chainstrata.packs.repository import Filling
 from chainstrata.query import statements
 from chainstrata.query.errors import NoEntity
@@ -36,7 +37,10 @@ class Reader:
         return await self._page(dataset, dataset.key, wanted, "rows")
 
     async def latest(self, name: str, wanted: Wanted) -> Page:
-        """Return a page of the last row of each entity, in the order of entities. Raises `NoEntity`."""
+        """Return a page of the last row of each entity, in the order of entities. Raises `NoEntity`.
+
+        Of a dataset stored change-only each has `seen_at`, when the entity was last seen, with or without a change.
+        """
         dataset = self._catalog.dataset(name)
         check(dataset, wanted)
         if not dataset.entity:
@@ -99,7 +103,8 @@ class Reader:
         if text is None:
             inner = _BUILD[what](dataset, columns, wanted, after, parameter)
             # Names are quoted, values are parameters: it is as good as one written down.
-            page = as_page(columns, inner, said=FINAL if dataset.final else "")
+            shown = (*columns, SEEN_AT) if what == "latest" and dataset.change_only else columns
+            page = as_page(shown, inner, said=FINAL if dataset.final else "")
             text = cast(LiteralString, page.as_string(None))  # type: ignore[redundant-cast]  # mypy takes them for one
             if len(self._built) >= _KEPT:
                 self._built.pop(next(iter(self._built)))

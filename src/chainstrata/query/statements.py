@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from chainstrata.model import Dataset
-from chainstrata.model.latest import keeps_latest, last_rows
+from chainstrata.model.latest import SEEN_AT, keeps_latest, last_rows, state_parts
 from chainstrata.model.marking import identifier, type_sql
 from chainstrata.packs.repository.filling import BUCKET, FILLED, Filling
 from chainstrata.query.model import Order, Wanted
@@ -120,7 +120,7 @@ def rows(
 
 
 def latest(dataset: Dataset, columns: Sequence[str], wanted: Wanted, after: Sequence[str], value: Value) -> sql.Composed:
-    """Return the statement for the last row of each entity, in the order of entities."""
+    """Return the statement for the last row of each entity, in the order of entities; where it is stored change-only, with `seen_at`."""
     if is_at_hand(dataset, wanted):
         return _latest_at_hand(dataset, columns, wanted, after, value)
     if looks_up_each(dataset, wanted):
@@ -133,7 +133,7 @@ def latest(dataset: Dataset, columns: Sequence[str], wanted: Wanted, after: Sequ
     newest = sql.SQL(", t.{} DESC").format(sql.Identifier(dataset.time)) if dataset.time else sql.SQL("")
     return sql.SQL("SELECT DISTINCT ON ({entity}) {columns} FROM {table} AS t WHERE {where} ORDER BY {entity}{newest}{limit}").format(
         entity=COMMA.join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in dataset.entity),
-        columns=_selected(dataset, columns),
+        columns=_selected_last(dataset, columns, wanted, value),
         table=identifier(dataset.table),
         where=AND.join(conditions),
         newest=newest,
@@ -164,7 +164,7 @@ def _latest_at_hand(dataset: Dataset, columns: Sequence[str], wanted: Wanted, af
     [entity] = dataset.entity
     given = value(f"is_{entity}", list(wanted.filters[entity])) if entity in wanted.filters else None
     beyond = sql.SQL("{}::bigint").format(value("after_0", after[0])) if after else None
-    found = last_rows(dataset, _selected(dataset, columns), given=given, after=beyond)
+    found = last_rows(dataset, _selected(dataset, columns), given=given, after=beyond, seen=dataset.change_only is not None)
     return sql.SQL("{}{}").format(found, _limit(wanted, value))
 
 
@@ -172,7 +172,7 @@ def _newest_row(dataset: Dataset, columns: Sequence[str], wanted: Wanted, value:
     [entity] = dataset.entity
     others = replace(wanted, filters={name: values for name, values in wanted.filters.items() if name != entity})
     return sql.SQL("SELECT {columns} FROM {table} AS t WHERE t.{entity} = {given} AND {where} ORDER BY t.{time} DESC LIMIT 1").format(
-        columns=_selected(dataset, columns),
+        columns=_selected_last(dataset, columns, wanted, value),
         table=identifier(dataset.table),
         entity=sql.Identifier(entity),
         given=given,
@@ -223,6 +223,22 @@ def _selected(dataset: Dataset, columns: Sequence[str], *, plain: bool = False) 
     if dataset.final:
         selected.append(sql.SQL("t.{} AS {}").format(sql.Identifier(dataset.final), sql.Identifier(FINAL)))
     return COMMA.join(selected)
+
+
+# A row stands for the sightings up to the next one.
+_SEEN_AT = sql.SQL(
+    "coalesce({sighted_before}(t.{entity}, t.{time}, least({upto}, (SELECT min(f.{time}) FROM {raw} AS f"
+    " WHERE f.{entity} = t.{entity} AND f.{time} > t.{time}) - interval '1 microsecond')), t.{time}) AS {seen_at}"
+)
+
+
+def _selected_last(dataset: Dataset, columns: Sequence[str], wanted: Wanted, value: Value) -> sql.Composable:
+    """Return what is selected of a row that may not be its entity's last: when it was last seen is to be found from what was noted."""
+    selected = _selected(dataset, columns)
+    if dataset.change_only is None:
+        return selected
+    upto = sql.SQL("{}::timestamptz").format(value("as_of", wanted.as_of)) if wanted.as_of else sql.SQL("'infinity'")
+    return COMMA.join([selected, _SEEN_AT.format(**state_parts(dataset), upto=upto, seen_at=sql.Identifier(SEEN_AT))])
 
 
 def _conditions(dataset: Dataset, wanted: Wanted, value: Value) -> list[sql.Composable]:

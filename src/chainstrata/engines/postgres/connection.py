@@ -15,7 +15,7 @@ from chainstrata.engines.postgres.errors import PlanChanged, PostgresError, Stat
 from chainstrata.engines.postgres.metrics import PoolMetrics
 from chainstrata.engines.postgres.pool import Driver
 from chainstrata.engines.postgres.slowlog import log_slow
-from chainstrata.engines.postgres.statements import Params, Statement, StatementCache
+from chainstrata.engines.postgres.statements import Params, Statement, StatementCache, at_most
 from chainstrata.engines.postgres.translate import is_stale_plan, translate
 
 T = TypeVar("T")
@@ -44,14 +44,21 @@ class ResultField(NamedTuple):
 class Connection:
     """A connection in use. `driver` is psycopg's own, for what this class does not offer."""
 
-    __slots__ = ("_cache", "_metrics", "_pool_name", "_slow", "driver")
+    __slots__ = ("_cache", "_metrics", "_most", "_pool_name", "_slow", "driver")
 
-    def __init__(self, driver: Driver, cache: StatementCache, metrics: PoolMetrics, slow: float, pool_name: str) -> None:
+    def __init__(
+        self, driver: Driver, cache: StatementCache, metrics: PoolMetrics, slow: float, pool_name: str, most: int | None = None
+    ) -> None:
         self.driver = driver
         self._cache = cache
         self._metrics = metrics
         self._slow = slow
         self._pool_name = pool_name
+        self._most = most
+
+    def at_most(self, rows: int) -> "Connection":
+        """The same connection, for reading: `fetch_all` gives the first so many rows, and the server looks for no more."""
+        return Connection(self.driver, self._cache, self._metrics, self._slow, self._pool_name, rows)
 
     @overload
     async def fetch_all(self, statement: Statement, params: Params = None) -> list[Any]: ...
@@ -59,7 +66,7 @@ class Connection:
     async def fetch_all(self, statement: Statement, params: Params = None, *, row_factory: AsyncRowFactory[T] | None) -> list[T]: ...
     async def fetch_all(self, statement: Statement, params: Params = None, *, row_factory: AsyncRowFactory[Any] | None = None) -> list[Any]:
         """Return all rows, as named tuples unless told otherwise."""
-        cursor = await self._execute(statement, params, row_factory)
+        cursor = await self._execute(statement, params, row_factory, self._most)
         try:
             return await cursor.fetchall()
         except psycopg.Error as error:
@@ -183,8 +190,12 @@ class Connection:
         except psycopg.Error as error:
             raise self._failed(error, None, "SAVEPOINT", None) from error
 
-    async def _execute(self, statement: Statement, params: Params, row_factory: AsyncRowFactory[Any] | None) -> psycopg.AsyncCursor[Any]:
+    async def _execute(
+        self, statement: Statement, params: Params, row_factory: AsyncRowFactory[Any] | None, most: int | None = None
+    ) -> psycopg.AsyncCursor[Any]:
         text, values, rows = self._cache.prepare(statement, params)
+        if most is not None:
+            text = at_most(text, most)
         if rows is not None:
             row_factory = rows if row_factory is None else rows.using(row_factory)
         cursor = self.driver.cursor() if row_factory is None else self.driver.cursor(row_factory=row_factory)

@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
+from copy import copy
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
@@ -77,6 +78,8 @@ class Database:
         self._cache = StatementCache()
         self._pool: ConnectionPool | None = None
         self._server_version = 0
+        self.most: int | None = None
+        """Rows that `fetch_all` gives at most; see `at_most`."""
 
     async def __aenter__(self) -> "Database":
         await self.open()
@@ -125,6 +128,12 @@ class Database:
     async def refresh(self) -> None:
         """Replace dead idle connections now instead of when they are next used."""
         await self._opened().refresh()
+
+    def at_most(self, rows: int) -> "Database":
+        """The same database, for reading: `fetch_all` gives the first so many rows, and the server looks for no more."""
+        found = copy(self)
+        found.most = rows
+        return found
 
     # Connections and transactions --------------------------------------------------------------------------------
 
@@ -236,7 +245,7 @@ class Database:
             yield rows
 
     def _present(self, driver: Driver) -> Connection:
-        return Connection(driver, self._cache, self._metrics, self.options.slow_query, self.name)
+        return Connection(driver, self._cache, self._metrics, self.options.slow_query, self.name, self.most)
 
     def _opened(self) -> ConnectionPool:
         if self._pool is None:

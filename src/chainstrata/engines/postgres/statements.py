@@ -7,7 +7,8 @@ the text, and every column type's own conversions run in both directions, so num
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, cast
 
 import psycopg
 from psycopg import sql
@@ -152,6 +153,23 @@ def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:
     while len(cache) >= _KEPT:
         cache.pop(next(iter(cache)))
     cache[key] = value
+
+
+# On a line of its own, because a query may end with a comment.
+_AT_MOST: Final = sql.SQL("SELECT * FROM ({}\n) AS answer LIMIT {}")
+
+
+def at_most(text: Any, rows: int) -> Any:
+    """Return the text of a query that gives the first so many rows of another."""
+    if isinstance(text, sql.Composable):
+        return _AT_MOST.format(text, sql.Literal(rows))
+    return _text_at_most(text, rows)
+
+
+@lru_cache(_KEPT)
+def _text_at_most(text: str, rows: int) -> str:
+    own = sql.SQL(cast(LiteralString, text))  # type: ignore[redundant-cast]  # mypy takes them for one
+    return _AT_MOST.format(own, sql.Literal(rows)).as_string(None)
 
 
 def compile_core(statement: ClauseElement, columns: tuple[str, ...] = (), structure: Any = None) -> _Compiled:

@@ -36,7 +36,14 @@ class BucketReader(Protocol):
     """Reads a roll-up by full name, with everything that is not folded yet where `live`."""
 
     async def __call__(
-        self, name: str, lo: datetime, hi: datetime, *, live: bool = True, keys: Mapping[str, Sequence[Any]] | None = None
+        self,
+        name: str,
+        lo: datetime,
+        hi: datetime,
+        *,
+        live: bool = True,
+        keys: Mapping[str, Sequence[Any]] | None = None,
+        limit: int | None = None,
     ) -> list[Any]: ...
 
 

@@ -1,6 +1,7 @@
 """`Repository`: a pack's tables, roll-ups and questions, on the pool or in a caller's transaction."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from chainstrata.engines.postgres import Connection, Query
@@ -29,6 +30,11 @@ class Repository:
     def using(self: Self, connection: Connection) -> Self:
         """Return the repository on a connection that the caller holds: what it does is part of the caller's transaction."""
         return type(self)(self.pack, connection, self._buckets)
+
+    def at_most(self: Self, rows: int) -> Self:
+        """Return the repository for questions of which only the first so many rows are wanted. It reads no more, and only reads."""
+        buckets = None if self._buckets is None else partial(self._buckets, limit=rows)
+        return type(self)(self.pack, self.source.at_most(rows), buckets)
 
     def table(self, dataset: str) -> Table[Any, Any]:
         """Return a dataset's table by its short name."""
