@@ -87,7 +87,7 @@ class World:
         self.writers: list[Ingest] = []
 
     async def begin(self) -> None:
-        await self.database.execute("TRUNCATE meters.change, meters.change_hourly")
+        await self.database.execute("TRUNCATE meters.change, meters.change_hourly, meters.change_daily, meters.change_weekly")
         await self.rollups.refresh()
         self.oracle = Oracle()
         self.restart()

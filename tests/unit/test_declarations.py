@@ -17,8 +17,10 @@ from chainstrata.model import (
     ChangeOnly,
     Conflict,
     Dataset,
+    Interval,
     Late,
     Lifecycle,
+    Measure,
     Mirror,
     OnConflict,
     Pack,
@@ -42,6 +44,7 @@ from chainstrata.model import (
     percentiles,
     rollup_table,
     spelled,
+    time_mean,
     total,
     updated_at,
     weeks,
@@ -77,6 +80,11 @@ def minute(meta: sa.MetaData, **changes: Any) -> Dataset:
 def load(make: Callable[[sa.MetaData], list[Dataset]]) -> Catalog:
     meta = metadata("demo")
     return Catalog([Pack("demo", HERE, "A pack.", meta, make(meta), requires=())])
+
+
+def timed(*measures: Measure, name: str = "hourly", every: Interval | None = None, **changes: Any) -> Rollup:
+    rollup = Rollup(name, every or hours(1), ["coin_id"], [last("price_usd"), *measures], late=Late.QUARANTINE)
+    return replace(rollup, **changes)
 
 
 LAST = [last("price_usd")]
@@ -128,6 +136,46 @@ MISTAKES: dict[str, tuple[Callable[[sa.MetaData], list[Dataset]], str]] = {
     "a sum of text": (
         lambda m: [minute(m, rollups=[Rollup("hourly", hours(1), [], [total("coin_id")])])],
         "demo.minute: rollups.hourly.coin_id_total: coin_id is Text(), not a number",
+    ),
+    "a mean over time of several coins": (
+        lambda m: [minute(m, rollups=[timed(time_mean("price_usd", holds=hours(1)), by=[])])],
+        "demo.minute: rollups.hourly.price_usd: needs one row of a key at a time, and nothing tells several",
+    ),
+    "a mean over time without what held last": (
+        lambda m: [minute(m, rollups=[timed(time_mean("price_usd", held="close", holds=hours(1)))])],
+        "demo.minute: rollups.hourly.price_usd: needs the last price_usd in 'close'",
+    ),
+    "a mean over time that takes in late rows": (
+        lambda m: [minute(m, rollups=[timed(time_mean("price_usd", holds=hours(1)), late=Late.MERGE)])],
+        "demo.minute: rollups.hourly.price_usd: cannot take a row in between others that have left",
+    ),
+    "a mean over time of some rows": (
+        lambda m: [minute(m, rollups=[timed(time_mean("price_usd", holds=hours(1)), where=sa.column("price_usd") > 1)])],
+        "demo.minute: rollups.hourly.price_usd: cannot leave rows out",
+    ),
+    "a mean over time that holds for ever": (
+        lambda m: [minute(m, rollups=[timed(time_mean("price_usd"))])],
+        "demo.minute: rollups.hourly.price_usd: does not say how long a value holds",
+    ),
+    "a mean over time that holds for a month": (
+        lambda m: [minute(m, rollups=[timed(time_mean("price_usd", holds=months(1)))])],
+        "demo.minute: rollups.hourly.price_usd: does not say how long a value holds",
+    ),
+    "a mean over time of text": (
+        lambda m: [minute(m, rollups=[timed(time_mean("coin_id", holds=hours(1)), last("coin_id"))])],
+        "demo.minute: rollups.hourly.coin_id: coin_id is Text(), not a number",
+    ),
+    "two means over time that hold for other spans": (
+        lambda m: [
+            minute(
+                m,
+                rollups=[
+                    timed(time_mean("price_usd", holds=hours(1))),
+                    timed(time_mean("price_usd", holds=hours(2)), name="daily", every=days(1), source="hourly"),
+                ],
+            )
+        ],
+        "demo.minute: rollups.daily.price_usd: hourly does not keep the same",
     ),
     "two roll-ups with one name": (
         lambda m: [

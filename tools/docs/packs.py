@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.schema import CreateIndex
 
-from chainstrata.model import Dataset, Lifecycle, Measure, Pack, Rollup, SqlObject
+from chainstrata.model import Dataset, Kind, Lifecycle, Measure, Pack, Rollup, SqlObject
 from chainstrata.model.marking import INTERNAL
+from chainstrata.model.rollup import mean_names
 from chainstrata.packs import load_catalog
 from tools.docs.page import Page, table
 
@@ -164,6 +165,8 @@ def _measures(rollup: Rollup) -> Iterator[tuple[str, str]]:
 def _measure(measure: Measure) -> str:
     what = f" of `{measure.column}`" if measure.column else " of rows"
     weight = f", weighted by `{measure.weight}`" if measure.weight else ""
+    if measure.kind is Kind.TIME_MEAN:
+        return f"mean{what}, each value weighted with how long it held; read as {' and '.join(f'`{one}`' for one in mean_names(measure))}"
     only = ", of some rows" if measure.where is not None else ""
     kind = "open, high, low and close" if measure.kind.value == "ohlc" else measure.kind.value.replace("_", " ")
     quantiles = f" ({', '.join(f'{quantile:g}' for quantile in measure.quantiles)})" if measure.quantiles else ""

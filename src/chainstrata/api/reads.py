@@ -15,7 +15,7 @@ from chainstrata.api.envelope import ARROW, JSON, NDJSON, ArrowWriter, RowsAnswe
 from chainstrata.api.errors import InvalidRequest, documented
 from chainstrata.api.examples import BUCKETS, ROWS
 from chainstrata.api.parameters import WRITTEN
-from chainstrata.model import Dataset, Interval
+from chainstrata.model import Dataset, Interval, read_table
 from chainstrata.node import Platform
 from chainstrata.query import BucketPage, Freshness, Order, Wanted, chosen_columns, make_page, read_cursor, write_cursor
 
@@ -167,7 +167,7 @@ async def get_buckets(
     With `as_of`, buckets that had ended by then, with the rows about them as they are known now.
     """
     dataset, rollup = platform.catalog.rollup(name)
-    table = platform.catalog.pack_of(dataset).rollup_table(dataset, rollup)
+    table = read_table(rollup, dataset.table, platform.catalog.pack_of(dataset).rollup_table(dataset, rollup))
     key = (*rollup.by, rollup.bucket)
     every = rollup.every
     end = aware(to) or datetime.now(UTC)

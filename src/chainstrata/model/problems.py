@@ -10,9 +10,9 @@ from chainstrata.errors import DeclarationError
 from chainstrata.model.dataset import Dataset
 from chainstrata.model.interval import Interval
 from chainstrata.model.latest import keeps_latest
-from chainstrata.model.lifecycle import Lifecycle, OnConflict
+from chainstrata.model.lifecycle import Late, Lifecycle, OnConflict
 from chainstrata.model.pack import Pack
-from chainstrata.model.rollup import Kind, Measure, Rollup, rollup_table_name
+from chainstrata.model.rollup import Fold, Kind, Measure, Rollup, rollup_table_name
 
 Problems = Iterator[DeclarationError]
 
@@ -224,6 +224,8 @@ def _rollup(dataset: Dataset, rollup: Rollup) -> Problems:
             yield DeclarationError(dataset.full_name, field, f"two measures store a column {name!r}", hint="Give one name=….")
     for measure in rollup.measures:
         yield from _measure(dataset, rollup, measure)
+    for measure in rollup.time_means:
+        yield from _time_mean(dataset, rollup, measure)
     yield from _lifecycle(dataset.full_name, f"{field}.lifecycle", rollup.lifecycle, True)
     yield from _source(dataset, rollup)
 
@@ -246,9 +248,35 @@ def _measure(dataset: Dataset, rollup: Rollup, measure: Measure) -> Problems:
             hint="Keep its last value: last(…).",
         )
     numeric = isinstance(column.type, sa.Numeric | sa.Float | sa.Integer) or isinstance(getattr(column.type, "data_type", None), sa.Numeric)
-    needs_number = measure.kind in (Kind.TOTAL, Kind.MEAN, Kind.WEIGHTED_MEAN, Kind.PERCENTILES)
+    needs_number = measure.kind in (Kind.TOTAL, Kind.MEAN, Kind.WEIGHTED_MEAN, Kind.TIME_MEAN, Kind.PERCENTILES)
     if needs_number and not numeric:
         yield DeclarationError(dataset.full_name, field, f"{measure.column} is {column.type!r}, not a number")
+
+
+def _time_mean(dataset: Dataset, rollup: Rollup, measure: Measure) -> Problems:
+    """A value holds until the next row of its key, and the pieces of time it is kept in must not overlap."""
+    name, field = dataset.full_name, f"rollups.{rollup.name}.{measure.name}"
+    if {*rollup.by, dataset.time} != set(dataset.key):
+        yield DeclarationError(name, field, f"needs one row of a key at a time, and {', '.join(rollup.by) or 'nothing'} tells several")
+    if rollup.where is not None:
+        yield DeclarationError(name, field, "cannot leave rows out: they say until when a value held")
+    if not any(part.name == measure.held and part.fold is Fold.LAST and part.column == measure.column for part in rollup.components):
+        hint = f'Add last("{measure.column}"), or name the column of a last value with held=….'
+        yield DeclarationError(name, field, f"needs the last {measure.column} in {measure.held!r}", hint=hint)
+    if rollup.late is not Late.QUARANTINE:
+        hint = "Say late=Late.QUARANTINE."
+        yield DeclarationError(name, field, "cannot take a row in between others that have left", hint=hint)
+    heartbeat = dataset.change_only.heartbeat if dataset.change_only else None
+    holds = measure.holds or heartbeat
+    if holds is None or not holds.fixed:
+        yield DeclarationError(name, field, "does not say how long a value holds", hint="Give it holds=minutes(…), a fixed time.")
+    elif heartbeat and holds != heartbeat:
+        yield DeclarationError(
+            name, field, f"holds for {holds}, but a value that stays is stored every {heartbeat}", hint="Leave holds out."
+        )
+    source = next((other for other in dataset.rollups if other.name == rollup.source), None)
+    if source and not any((one.components, one.holds) == (measure.components, measure.holds) for one in source.time_means):
+        yield DeclarationError(name, field, f"{source.name} does not keep the same")
 
 
 def _source(dataset: Dataset, rollup: Rollup) -> Problems:

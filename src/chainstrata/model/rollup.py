@@ -8,7 +8,7 @@ reader wants beside them (a mean, a rate, a score) is a generated column over th
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -19,6 +19,7 @@ from chainstrata.model.lifecycle import Late, Lifecycle
 SAMPLES = "samples"
 FIRST_AT = "first_at"
 LAST_AT = "last_at"
+_READ: Final = "as it is read"
 
 
 class Kind(StrEnum):
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     COUNT = "count"
     MEAN = "mean"
     WEIGHTED_MEAN = "weighted_mean"
+    TIME_MEAN = "time_mean"
     OHLC = "ohlc"
     DISTINCT = "distinct"
     PERCENTILES = "percentiles"
@@ -48,6 +50,8 @@ class Fold(StrEnum):
     COUNT = "count"
     WEIGHTED_SUM = "weighted_sum"
     WEIGHT = "weight"
+    INTEGRAL = "integral"
+    SECONDS = "seconds"
     DISTINCT_SKETCH = "distinct_sketch"
     QUANTILE_SKETCH = "quantile_sketch"
 
@@ -60,6 +64,8 @@ class Component:
     fold: Fold
     column: str = ""
     weight: str = ""
+    held: str = ""
+    """The component that says what held at the end of a piece of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,8 @@ class Measure:
     where: sa.ColumnElement[bool] | None = field(default=None, compare=False)
     names: tuple[str, str, str, str] = ("", "", "", "")
     quantiles: tuple[float, ...] = ()
+    held: str = ""
+    holds: Interval | None = None
 
     @property
     def components(self) -> tuple[Component, ...]:  # noqa: C901 - one case for each kind, nothing nested
@@ -96,9 +104,13 @@ class Measure:
                     Component(f"{name}_sum", Fold.WEIGHTED_SUM, column, self.weight),
                     Component(f"{name}_weight", Fold.WEIGHT, column, self.weight),
                 )
+            case Kind.TIME_MEAN:
+                folds = (Fold.INTEGRAL, Fold.SECONDS)
+                return tuple(Component(f"{name}_{fold}", fold, column, held=self.held) for fold in folds)
             case Kind.OHLC:
-                folds = (Fold.FIRST, Fold.MAX, Fold.MIN, Fold.LAST)
-                return tuple(Component(own, fold, column) for own, fold in zip(self.names, folds, strict=True))
+                return tuple(
+                    Component(own, fold, column) for own, fold in zip(self.names, (Fold.FIRST, Fold.MAX, Fold.MIN, Fold.LAST), strict=True)
+                )
             case Kind.DISTINCT:
                 return (Component(f"{name}_sketch", Fold.DISTINCT_SKETCH, column),)
             case Kind.PERCENTILES:
@@ -112,7 +124,7 @@ class Measure:
     @property
     def needs_order(self) -> bool:
         """Whether it depends on which row came first or last."""
-        return any(part.fold in (Fold.FIRST, Fold.LAST) for part in self.components)
+        return any(part.fold in (Fold.FIRST, Fold.LAST, Fold.INTEGRAL) for part in self.components)
 
 
 Condition = sa.ColumnElement[bool] | None
@@ -157,6 +169,16 @@ def mean(column: str, *, name: str = "", where: Condition = None) -> Measure:
 def weighted_mean(column: str, by: str, *, name: str = "", where: Condition = None) -> Measure:
     """Return the mean weighted by another column, kept as weighted sum and sum of weights."""
     return Measure(Kind.WEIGHTED_MEAN, column, name or column, weight=by, where=where)
+
+
+def time_mean(column: str, *, name: str = "", held: str = "", holds: Interval | None = None) -> Measure:
+    """Return the mean weighted by how long each value held, kept as its integral over time and the seconds it covers.
+
+    A value holds until the next row of its key, `holds` at most; where only changes are stored that is the heartbeat. `held` names the
+    column of `last(column)` in the same roll-up, by default `<column>_last`: what held at the end of a bucket. From one bucket to the
+    next the mean is put together when it is read, as `<name>_time_mean` beside `<name>_time_covered`, the seconds it speaks of.
+    """
+    return Measure(Kind.TIME_MEAN, column, name or column, held=held or f"{column}_last", holds=holds)
 
 
 def ohlc(column: str, *, names: tuple[str, str, str, str] | None = None) -> Measure:
@@ -218,8 +240,14 @@ class Rollup:
     def needs_order(self) -> bool:
         return any(measure.needs_order for measure in self.measures)
 
+    @property
+    def time_means(self) -> tuple[Measure, ...]:
+        """The measures that are put together from neighbouring buckets when they are read."""
+        return tuple(measure for measure in self.measures if measure.kind is Kind.TIME_MEAN)
+
 
 _COUNT_FOLDS = {Fold.COUNT}
+_NEVER_NULL = {Fold.COUNT, Fold.INTEGRAL, Fold.SECONDS}
 _SKETCH_FOLDS = {Fold.DISTINCT_SKETCH, Fold.QUANTILE_SKETCH}
 
 
@@ -230,7 +258,9 @@ def component_type(component: Component, source: sa.Table) -> Any:
     if component.fold in _SKETCH_FOLDS:
         return pg.JSONB()
     kind = source.c[component.column].type
-    if component.fold in (Fold.SUM, Fold.WEIGHTED_SUM, Fold.WEIGHT):
+    if component.fold is Fold.SECONDS:
+        return sa.Numeric()
+    if component.fold in (Fold.SUM, Fold.WEIGHTED_SUM, Fold.WEIGHT, Fold.INTEGRAL):
         return sa.Double() if isinstance(kind, sa.Float) else sa.Numeric()
     return kind
 
@@ -244,6 +274,8 @@ _MEANINGS = {
     Fold.COUNT: "Number of rows of the bucket with {column}.",
     Fold.WEIGHTED_SUM: "Sum of {column} times {weight} over the bucket.",
     Fold.WEIGHT: "Sum of {weight} over the rows of the bucket with {column}.",
+    Fold.INTEGRAL: "Sum of {column} times the seconds it held, between the first and the last row of the bucket.",
+    Fold.SECONDS: "Seconds between the first and the last row of the bucket in which {column} held a value.",
     Fold.DISTINCT_SKETCH: "Mergeable sketch of the different {column} of the bucket.",
     Fold.QUANTILE_SKETCH: "Mergeable sketch of the distribution of {column} over the bucket.",
 }
@@ -325,8 +357,8 @@ def measure_columns(rollup: Rollup, raw: sa.Table) -> list[sa.Column[Any]]:
                 sa.Column(
                     part.name,
                     component_type(part, raw),
-                    nullable=part.fold is not Fold.COUNT and (measure.where is not None or _may_be_null(part, raw)),
-                    server_default=sa.text("0") if part.fold is Fold.COUNT else None,
+                    nullable=part.fold not in _NEVER_NULL and (measure.where is not None or _may_be_null(part, raw)),
+                    server_default=sa.text("0") if part.fold in _NEVER_NULL else None,
                     comment=meaning,
                 )
             )
@@ -365,6 +397,34 @@ def _sketch_columns(rollup: Rollup) -> list[sa.Column[Any]]:
             doc = f"The value below which {quantile:.4g} of {measure.column} lie, within 1 %."
             columns.append(sa.Column(name, sa.Double(), sa.Computed(formula, persisted=True), comment=doc))
     return columns
+
+
+def mean_names(measure: Measure) -> tuple[str, str]:
+    """Return what a mean over time is called where it is read, and the seconds of the bucket that it speaks of."""
+    return f"{measure.name}_time_mean", f"{measure.name}_time_covered"
+
+
+def read_table(rollup: Rollup, raw: sa.Table, table: sa.Table) -> sa.Table:
+    """Return a roll-up's table as it is read: with the means over time, which are put together only then."""
+    if not rollup.time_means:
+        return table
+    # One for all who read it, so that it tells equal questions apart from others.
+    if _READ not in table.info:
+        table.info[_READ] = _with_means(rollup, raw, table)
+    return cast(sa.Table, table.info[_READ])
+
+
+def _with_means(rollup: Rollup, raw: sa.Table, table: sa.Table) -> sa.Table:
+    made: list[sa.Column[Any]] = []
+    for measure in rollup.time_means:
+        mean_name, covered = mean_names(measure)
+        kind: Any = sa.Double() if isinstance(raw.c[measure.column].type, sa.Float) else sa.Numeric()
+        made += [
+            sa.Column(mean_name, kind, comment=f"Mean of {measure.column} over the bucket, each value weighted with how long it held."),
+            sa.Column(covered, sa.Numeric(), nullable=False, comment=f"Seconds of the bucket in which {measure.column} held a value."),
+        ]
+    kept = [sa.Column(one.name, one.type, nullable=one.nullable, comment=one.comment) for one in table.c]
+    return sa.Table(table.name, sa.MetaData(schema=table.schema), *kept, *made, comment=table.comment)
 
 
 def _inherited_references(rollup: Rollup, raw: sa.Table, name: str) -> list[sa.ForeignKeyConstraint]:

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from chainstrata.model.marking import floor_sql, identifier, next_sql
 from chainstrata.model.rollup import FIRST_AT, LAST_AT, SAMPLES, Component, Fold, Measure, component_type, condition_text
+from chainstrata.rollups import holding
 from chainstrata.rollups.model import Level, Source
 
 COMMA = sql.SQL(", ")
@@ -58,7 +59,8 @@ def layout(level: Level) -> list[str]:
     return [*level.rollup.by, level.rollup.bucket, SAMPLES, *order, *(part.name for part in level.rollup.components)]
 
 
-def _parts(level: Level) -> list[tuple[Measure, Component]]:
+def parts_of(level: Level) -> list[tuple[Measure, Component]]:
+    """Return every component a level stores, with its measure."""
     return [(measure, part) for measure in level.rollup.measures for part in measure.components]
 
 
@@ -87,7 +89,7 @@ def lift(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
     """Return a query that folds raw rows of which no two are in one bucket: each is lifted into the layout by itself."""
     time = column(source.time, "r")
     order = [sql.SQL("{} AS first_at, {} AS last_at").format(time, time)] if level.rollup.needs_order else []
-    values = [sql.SQL("{} AS {}").format(_lifted(level, measure, part), column(part.name)) for measure, part in _parts(level)]
+    values = [sql.SQL("{} AS {}").format(_lifted(level, measure, part), column(part.name)) for measure, part in parts_of(level)]
     start = sql.SQL("{} AS {}").format(floor_sql(level.rollup.every, time), column(level.rollup.bucket))
     keys = [column(key, "r") for key in level.rollup.by]
     return sql.SQL("SELECT {} FROM {} AS r").format(COMMA.join([*keys, start, sql.SQL("1::bigint AS samples"), *order, *values]), rows)
@@ -95,6 +97,8 @@ def lift(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
 
 def _lifted(level: Level, measure: Measure, part: Component) -> sql.Composable:
     """Return what a component is of one row alone."""
+    if part.fold in holding.SUMMED:
+        return holding.of_one(part, level)
     value = column(part.column, "r") if part.column else sql.SQL("1")
     counts = part.fold is Fold.COUNT
     forms = {
@@ -118,20 +122,20 @@ def _fold_and_join(source: Source, level: Level, rows: sql.Composable) -> sql.Co
     """Fold, then fetch the first and last row of each bucket by its key: no sort, and one look-up for all their columns."""
     by, bucket = level.rollup.by, level.rollup.bucket
     figures = [
-        sql.SQL("{} AS {}").format(_aggregate(source, level, m, p), column(p.name)) for m, p in _parts(level) if p.fold not in _ORDERED
+        sql.SQL("{} AS {}").format(_aggregate(source, level, m, p), column(p.name)) for m, p in parts_of(level) if p.fold not in _ORDERED
     ]
     picked = {Fold.FIRST: "f", Fold.LAST: "l"}
     chosen = [
         sql.SQL("{} AS {}").format(column(_origin(source, part), picked[part.fold]), column(part.name))
         if part.fold in _ORDERED
         else column(part.name, "a")
-        for _, part in _parts(level)
+        for _, part in parts_of(level)
     ]
     start = floor_sql(level.rollup.every, column(source.time, "r"))
     return sql.SQL(
         "SELECT {keys}, a.{bucket}, a.samples, a.first_at, a.last_at, {chosen} FROM ("
         "SELECT {own}, {start} AS {bucket}, {samples} AS samples, {first} AS first_at, {last} AS last_at,"
-        " min(r.{time}) AS first_row, max(r.{time}) AS last_row{figures} FROM {rows} AS r GROUP BY {own}, {start}) AS a"
+        " min(r.{time}) AS first_row, max(r.{time}) AS last_row{figures} FROM {followed} AS r GROUP BY {own}, {start}) AS a"
         " JOIN {rows} AS f ON {f_key} AND f.{time} = a.first_row JOIN {rows} AS l ON {l_key} AND l.{time} = a.last_row"
     ).format(
         keys=names(by, "a"),
@@ -145,6 +149,7 @@ def _fold_and_join(source: Source, level: Level, rows: sql.Composable) -> sql.Co
         time=column(source.time),
         figures=sql.SQL("").join(sql.SQL(", {}").format(figure) for figure in figures),
         rows=rows,
+        followed=_followed(source, level, rows),
         f_key=same(by, "f", "a"),
         l_key=same(by, "l", "a"),
     )
@@ -153,14 +158,21 @@ def _fold_and_join(source: Source, level: Level, rows: sql.Composable) -> sql.Co
 def _fold_sorted(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
     start = floor_sql(level.rollup.every, column(source.time, "r"))
     order = [sql.SQL("{}, {}").format(_first_at(source), _last_at(source))] if level.rollup.needs_order else []
-    values = [_aggregate(source, level, measure, part) for measure, part in _parts(level)]
+    values = [_aggregate(source, level, measure, part) for measure, part in parts_of(level)]
     listed = [_samples(source), *order, *values]
     # Without a key there is one bucket per time, and none at all without rows.
     group = names(level.rollup.by, "r") + sql.SQL(", ") + start if level.rollup.by else start
     columns = COMMA.join([*(column(name, "r") for name in level.rollup.by), start])
     aliases = layout(level)
-    inner = sql.SQL("SELECT {}, {} FROM {} AS r GROUP BY {}").format(columns, COMMA.join(listed), rows, group)
+    followed = _followed(source, level, rows)
+    inner = sql.SQL("SELECT {}, {} FROM {} AS r GROUP BY {}").format(columns, COMMA.join(listed), followed, group)
     return sql.SQL("SELECT * FROM ({}) AS folded ({})").format(inner, names(aliases))
+
+
+def _followed(source: Source, level: Level, rows: sql.Composable) -> sql.Composable:
+    start = floor_sql(level.rollup.every, column(source.time, "r"))
+    time = FIRST_AT if source.level else source.time
+    return holding.followed(level, rows, time, [*(column(key, "r") for key in level.rollup.by), start])
 
 
 def _samples(source: Source) -> sql.Composable:
@@ -183,6 +195,9 @@ def _aggregate(source: Source, level: Level, measure: Measure, part: Component) 
     """Return the aggregate that makes a component from rows of the source under the alias `r`."""
     if part.fold in _ORDERED:
         return _picked(source, part)
+    if part.fold in holding.SUMMED:
+        made = holding.of_pieces(level, measure, part, "r") if source.level else holding.of_rows(level, measure, part)
+        return _cast(level, part, made)
     if source.level:
         return _cast(level, part, _MERGES[part.fold].format(column(part.name, "r")))
     value = column(part.column, "r") if part.column else sql.SQL("*")
@@ -208,9 +223,9 @@ def _aggregate(source: Source, level: Level, measure: Measure, part: Component) 
     return sketches[part.fold].format(made) if part.fold in sketches else _cast(level, part, made)
 
 
-def _cast(level: Level, part: Component, made: sql.Composed) -> sql.Composed:
+def _cast(level: Level, part: Component, made: sql.Composable) -> sql.Composable:
     """Sums change type (bigint to numeric); a relation of the layout has the types of the table."""
-    if part.fold not in (Fold.SUM, Fold.WEIGHTED_SUM, Fold.WEIGHT):
+    if part.fold not in (Fold.SUM, Fold.WEIGHTED_SUM, Fold.WEIGHT, *holding.SUMMED):
         return made
     kind = component_type(part, level.dataset.table)
     return sql.SQL("({})::double precision").format(made) if isinstance(kind, sa.Float) else sql.SQL("({})::numeric").format(made)
@@ -248,14 +263,18 @@ def merge(level: Level, *relations: sql.Composable) -> sql.Composed:
     values: list[sql.Composable] = [sql.SQL("sum(m.samples)::bigint")]
     if level.rollup.needs_order:
         values += [sql.SQL("min(m.first_at)"), sql.SQL("max(m.last_at)")]
-    for _, part in _parts(level):
-        if part.fold in _ORDERED:
+    for measure, part in parts_of(level):
+        if part.fold in holding.SUMMED:
+            values.append(_cast(level, part, holding.of_pieces(level, measure, part, "m")))
+        elif part.fold in _ORDERED:
             order = sql.SQL("m.last_at DESC, m.first_at DESC") if part.fold is Fold.LAST else sql.SQL("m.first_at, m.last_at")
             values.append(sql.SQL("(array_agg({} ORDER BY {}))[1]").format(column(part.name, "m"), order))
         else:
             values.append(_cast(level, part, _MERGES[part.fold].format(column(part.name, "m"))))
     keys = names([*level.rollup.by, level.rollup.bucket], "m")
-    inner = sql.SQL("SELECT {}, {} FROM ({}) AS m GROUP BY {}").format(keys, COMMA.join(values), union, keys)
+    key = [column(name, "r") for name in (*level.rollup.by, level.rollup.bucket)]
+    pieces = holding.followed(level, sql.SQL("({})").format(union), FIRST_AT, key)
+    inner = sql.SQL("SELECT {}, {} FROM {} AS m GROUP BY {}").format(keys, COMMA.join(values), pieces, keys)
     return sql.SQL("SELECT * FROM ({}) AS merged ({})").format(inner, names(columns))
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 import sqlalchemy as sa
 from psycopg import sql
 
 from chainstrata.model.marking import floor_sql, identifier, step_sql, type_sql
 from chainstrata.model.rollup import Fold
+from chainstrata.rollups import holding
 from chainstrata.rollups.fold import COMMA, bucket_end, column, fold, fold_pairs, layout, merge, names, same, scan
 from chainstrata.rollups.model import Level, Source
 
 LO = sql.Placeholder("lo")
 HI = sql.Placeholder("hi")
+SINCE = sql.Placeholder("since")
 Path = Sequence[tuple[Source, Level]]
 
 
@@ -48,10 +51,11 @@ def _selected(level: Level, relation: sql.Composable, wanted: Slice) -> sql.Comp
         for c in level.table.c
         if c.computed is not None
     ]
-    is_open = sql.SQL("{} > now() AS is_open").format(bucket_end(level, column(level.rollup.bucket)))
+    end = bucket_end(level, column(level.rollup.bucket))
+    is_open = sql.SQL("{} > now() AS is_open").format(end)
     return sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {}{}").format(
-        COMMA.join([*map(column, kept), *made, is_open]),
-        relation,
+        COMMA.join([*map(column, kept), *made, *holding.means(level, end), is_open]),
+        holding.looking_back(level, relation, _looked_at(level, wanted)),
         _condition(level, wanted),
         names([*level.rollup.by, level.rollup.bucket]),
         sql.SQL(" LIMIT {}").format(sql.Placeholder("most")) if wanted.most else sql.SQL(""),
@@ -59,16 +63,33 @@ def _selected(level: Level, relation: sql.Composable, wanted: Slice) -> sql.Comp
 
 
 def _condition(level: Level, wanted: Slice) -> sql.Composed:
-    def kind(name: str) -> sql.Composable:
-        return type_sql(level.table.c[name].type)
-
-    conditions = [sql.SQL("{} = ANY ({}::{}[])").format(column(key), sql.Placeholder(f"only_{key}"), kind(key)) for key in wanted.keys]
-    conditions.insert(0, sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), LO, HI))
+    """Return which buckets are read: those from `since` on, `lo` being further back where they need the ones before."""
+    conditions = [sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), SINCE, HI), *_of_keys(level, wanted)]
     if wanted.after:
-        key = [*level.rollup.by, level.rollup.bucket]
-        given = COMMA.join(sql.SQL("{}::{}").format(sql.Placeholder(f"after_{place}"), kind(name)) for place, name in enumerate(key))
-        conditions.append(sql.SQL("({}) > ({})").format(names(key), given))
+        conditions.append(_after(level, [*level.rollup.by, level.rollup.bucket], ">"))
     return sql.SQL(" AND ").join(conditions)
+
+
+def _looked_at(level: Level, wanted: Slice) -> sql.Composed:
+    """Return which buckets are looked at: those read, and what may hold still where they begin."""
+    conditions = [sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), LO, HI), *_of_keys(level, wanted)]
+    if wanted.after and level.rollup.by:
+        conditions.append(_after(level, level.rollup.by, ">="))
+    return sql.SQL(" AND ").join(conditions)
+
+
+def _of_keys(level: Level, wanted: Slice) -> list[sql.Composed]:
+    return [
+        sql.SQL("{} = ANY ({}::{}[])").format(column(key), sql.Placeholder(f"only_{key}"), type_sql(level.table.c[key].type))
+        for key in wanted.keys
+    ]
+
+
+def _after(level: Level, key: Sequence[str], sign: LiteralString) -> sql.Composed:
+    given = COMMA.join(
+        sql.SQL("{}::{}").format(sql.Placeholder(f"after_{place}"), type_sql(level.table.c[name].type)) for place, name in enumerate(key)
+    )
+    return sql.SQL("({}) {} ({})").format(names(key), sql.SQL(sign), given)
 
 
 def materialised(level: Level, wanted: Slice = ALL) -> sql.Composed:
@@ -234,7 +255,8 @@ def _differs(level: Level, values: Sequence[str]) -> sql.Composed:
 
     Sums of floating point numbers depend on the order they are added in, so their last digits say nothing.
     """
-    sums = {part.name for part in level.rollup.components if part.fold in (Fold.SUM, Fold.WEIGHTED_SUM, Fold.WEIGHT)}
+    summed = (Fold.SUM, Fold.WEIGHTED_SUM, Fold.WEIGHT, Fold.INTEGRAL)
+    sums = {part.name for part in level.rollup.components if part.fold in summed}
     loose = [name for name in values if name in sums and isinstance(level.table.c[name].type, sa.Float)]
     exact = [name for name in values if name not in loose]
     unlike = sql.SQL("(k.{0} IS DISTINCT FROM e.{0} AND abs(k.{0} - e.{0}) <= 1e-9 * greatest(abs(k.{0}), abs(e.{0})) IS NOT TRUE)")

@@ -21,7 +21,7 @@ from chainstrata.engines.postgres.errors import StatementFailed
 from chainstrata.errors import UnknownName, UsageError
 from chainstrata.model import Catalog, Late
 from chainstrata.model.marking import identifier
-from chainstrata.rollups import reading, statements
+from chainstrata.rollups import holding, reading, statements
 from chainstrata.rollups.fold import fold
 from chainstrata.rollups.model import Difference, Level, Mark, Pairs, Range, Refreshed, Source, Status, Work
 from chainstrata.rollups.planner import find_sources, plan
@@ -210,15 +210,19 @@ class Rollups:
         """Return the buckets from `lo` to `hi`, both moved to the edges of buckets, in key order.
 
         `live` adds, at the same snapshot, everything that is not folded yet; else they come as they are kept. `is_open`
-        says that a bucket has not ended. `keys` limits key columns to values, given as such or as text. `limit` is how many at
-        most, from the one after `after` on, which is a key and a bucket. `wrap` makes another query of the buckets' own.
+        says that a bucket has not ended; a mean over time is of the time until now then. `keys` limits key columns to values, given
+        as such or as text. `limit` is how many at most, from the one after `after` on, which is a key and a bucket. `wrap` makes
+        another query of the buckets' own.
         """
         path = self.path(name)
         level = path[-1][1]
         wanted, params = _slice(level, keys or {}, after, limit)
         every = level.rollup.every
         edge = every.floor(hi)
-        params |= {"lo": every.floor(lo), "hi": edge if edge == hi else every.shift(edge)}
+        since = every.floor(lo)
+        # What held where the first bucket begins comes from those before it.
+        params |= {"lo": every.floor(since - timedelta(seconds=holding.reach(level))), "since": since}
+        params["hi"] = edge if edge == hi else every.shift(edge)
         statement = self._reading(path, wanted, wrap, live=live)
         if not live:
             return await self._database.fetch_all(statement, params)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from chainstrata.model.marking import floor_sql, identifier, type_sql
-from chainstrata.model.rollup import Component, Fold
+from chainstrata.model.rollup import Component, Fold, Measure
+from chainstrata.rollups import holding
 from chainstrata.rollups.fold import (
     COMMA,
     bucket_end,
@@ -16,6 +17,7 @@ from chainstrata.rollups.fold import (
     lift,
     merge,
     names,
+    parts_of,
     same,
     scan,
 )
@@ -159,7 +161,10 @@ def _upsert(level: Level, relation: sql.Composable) -> sql.Composed:
 
 
 def can_add(source: Source, level: Level) -> bool:
-    """Whether rows can be added to the buckets of a level without a look at those that are there already."""
+    """Whether rows can be added to the buckets of a level without a look at the rows that are there already.
+
+    Means over time take them only where they come after all of those, which is so for whoever adds.
+    """
     ordered = level.rollup.needs_order and set(level.rollup.by) != set(source.key)
     return source.level is None and level.rollup.where is None and not ordered
 
@@ -182,7 +187,7 @@ def add(source: Source, level: Level, relation: sql.Composable, *, few: bool, ap
         key=names(key),
         # Rows that are apart come from writers that keep off each other's keys; the others must take them in one order.
         order=sql.SQL("") if apart else sql.SQL("ORDER BY {}").format(names(key)),
-        set=COMMA.join([*_bookkept(level), *(_added(part) for part in level.rollup.components)]),
+        set=COMMA.join([*_bookkept(level), *(_added(level, measure, part) for measure, part in parts_of(level))]),
     )
     if not few or level.dirty is None:
         return insert
@@ -225,7 +230,9 @@ _ADDITIONS = {
 _SUM = sql.SQL("{0} = coalesce(t.{0} + excluded.{0}, t.{0}, excluded.{0})")
 
 
-def _added(part: Component) -> sql.Composable:
+def _added(level: Level, measure: Measure, part: Component) -> sql.Composable:
+    if part.fold in holding.SUMMED:
+        return holding.added(level, measure, part)
     return _ADDITIONS.get(part.fold, _SUM).format(column(part.name))
 
 
