@@ -41,6 +41,7 @@ from chainstrata.retention.model import (
     Verdict,
 )
 from chainstrata.retention.planner import cutoff, decide, expired, is_due
+from chainstrata.retention.sightings import forget_sightings
 from chainstrata.retention.standings import close_departures, read_standings
 
 
@@ -106,6 +107,7 @@ class Retention:
                 async with exclusive(connection, f"partitions.{table.qualified}"):
                     if table.partitioned:
                         await self._run_partitions(connection, table, moment, work)
+                        await self._forget_sightings(connection, table)
                     else:
                         await self._run_rows(connection, table, moment, work)
             await self._delete_expired(connection, names, moment)
@@ -128,6 +130,11 @@ class Retention:
                 return
             if decision.verdict is Verdict.LEAVES:
                 work.departed.append(departed)
+
+    async def _forget_sightings(self, connection: Connection, table: TimedTable) -> None:
+        for dataset in self._catalog:
+            if dataset.full_name == table.name and dataset.change_only is not None:
+                await forget_sightings(connection, dataset)
 
     async def _run_rows(self, connection: Connection, table: TimedTable, now: datetime, work: "_Work") -> None:
         aging = self._aging(connection, table, now)
