@@ -28,6 +28,7 @@ from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
 from chainstrata.ingest.declared import declare_table
 from chainstrata.ingest.errors import TryLater
+from chainstrata.ingest.formats import ROWS_AT_ONCE
 from chainstrata.ingest.gathering import Together
 from chainstrata.ingest.intake import take
 from chainstrata.ingest.model import Answer, Receipt, Witness
@@ -47,7 +48,7 @@ _RECORD_BYTES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """How long and how much the gate waits. Durations are in seconds."""
+    """How long and how much the gate waits, and how many rows of the spool are one transaction. Durations are in seconds."""
 
     patience: float = 5.0
     queue_bytes: int = 256 * 1024 * 1024
@@ -55,6 +56,7 @@ class GateOptions:
     gather_delay: float = 0.005
     gather_rows: int = 1_000
     writers: int = 4
+    replay_rows: int = ROWS_AT_ONCE
 
     @classmethod
     def from_config(cls, config: Config) -> "GateOptions":
@@ -137,7 +139,7 @@ class Gate:
         self._closing = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
         self.spool = spool
-        self.replayer = Replayer(ingest, database, spool)
+        self.replayer = Replayer(ingest, database, spool, self._options.replay_rows)
 
     async def ingest(
         self,

@@ -47,6 +47,15 @@ class Answer:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a named batch that is a transaction of its own: the rows from `start` to `end`, of so many."""
+
+    start: int
+    end: int
+    of: int
+
+
 @dataclass(slots=True)
 class Receipt:
     """The number of a transaction under way. Should its outcome stay unknown, the server can be asked by that later."""

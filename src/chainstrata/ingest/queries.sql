@@ -41,6 +41,10 @@ INSERT INTO strata.ingest_batch AS taken (dataset, batch) VALUES (%(dataset)s, %
 ON CONFLICT (dataset, batch) DO UPDATE SET taken_at = taken.taken_at
 RETURNING answer;
 
+-- find_batch
+-- What became of a batch so far.
+SELECT answer FROM strata.ingest_batch WHERE dataset = %(dataset)s AND batch = %(batch)s;
+
 -- settle_batch
 -- Note what became of a batch.
 UPDATE strata.ingest_batch SET answer = %(answer)s WHERE dataset = %(dataset)s AND batch = %(batch)s;

@@ -1,7 +1,8 @@
 """Batches of the spool on their way into PostgreSQL: in order, each exactly once.
 
 Every batch bears a name that is taken in the transaction that writes its rows, so one that was written just before the process died
-is only let go. A batch that may have been written before it was spooled names that transaction, and the server says what became of it.
+is only let go. A long one is written in pieces, a transaction each, and taken up where it was cut short; a strict one is whole or not.
+A batch that may have been written before it was spooled names that transaction, and the server says what became of it.
 """
 
 import asyncio
@@ -14,9 +15,11 @@ from chainstrata.engines.postgres import Database, errors
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
 from chainstrata.ingest.errors import BatchRefused, UnfitColumn
-from chainstrata.ingest.model import Answer
+from chainstrata.ingest.formats import ROWS_AT_ONCE
+from chainstrata.ingest.model import Answer, Piece
+from chainstrata.ingest.python_rows import Taken
 from chainstrata.ingest.runner import Ingest
-from chainstrata.ingest.spool import Damaged, Entry, Spool, Waiting
+from chainstrata.ingest.spool import Damaged, Entry, Header, Spool, Waiting
 from chainstrata.packs.strata.quarantine import Reason, Refused, reason_for
 
 LOGGER: Final = logging.getLogger("chainstrata.ingest")
@@ -53,8 +56,9 @@ class _Away(_Stays):
 class Replayer:
     """Writes what waits in a spool. `stuck` says of a dataset why its oldest batch stays."""
 
-    def __init__(self, ingest: Ingest, database: Database, spool: Spool) -> None:
+    def __init__(self, ingest: Ingest, database: Database, spool: Spool, rows_at_once: int = ROWS_AT_ONCE) -> None:
         self._ingest = ingest
+        self._rows_at_once = rows_at_once
         self._database = database
         self._spool = spool
         self.stuck: dict[str, str] = {}
@@ -102,7 +106,7 @@ class Replayer:
                     return
                 try:
                     entry = await asyncio.to_thread(self._spool.read, one.path)
-                    done.rows += (await self._write(entry)).rows
+                    done.rows += (await self._write(entry, stop)).rows
                     done.batches += 1
                     # Said at once, because callers who wait for the spool to drain give up where it is stuck.
                     self.stuck.pop(dataset, None)
@@ -131,25 +135,44 @@ class Replayer:
         place = await asyncio.to_thread(self._spool.set_aside, waiting.path)
         LOGGER.error("a batch of %s in the spool is damaged: %s; it is kept as %s", waiting.dataset, error, place)
 
-    async def _write(self, entry: Entry) -> Answer:
+    async def _write(self, entry: Entry, stop: asyncio.Event) -> Answer:
         header = entry.header
         try:
             await self._reach()
             self.is_busy = True
-            if header.transaction and await self._was_committed(header.transaction):
+            taken = await self._ingest.count_taken(header.dataset, header.batch)
+            # Once a piece is written, what it was in doubt about is known.
+            if taken == 0 and header.transaction and await self._was_committed(header.transaction):
                 return Answer(header.dataset, accepted=header.rows, repeated=True)
-            return await self._take(entry)
+            return await self._take_pieces(entry, taken, stop)
         except AWAY as error:
             self.is_busy = False
             raise _Away(error.message) from error
         except ChainStrataError as error:
             raise _Stays(error.message) from error
 
-    async def _take(self, entry: Entry) -> Answer:
-        header = entry.header
+    async def _take_pieces(self, entry: Entry, taken: int | None, stop: asyncio.Event) -> Answer:
+        """Write what is left of a batch, so much at a time that neither a transaction nor what it would have to do again is long."""
+        header, rows = entry.header, int(entry.rows.num_rows)
+        if header.strict or rows <= self._rows_at_once:
+            return await self._take(entry.taken, header, None)
+        done = Answer(header.dataset)
+        while taken is not None and taken < rows:
+            if stop.is_set():
+                raise _Away("it was asked to stop")
+            piece = Piece(taken, min(rows, taken + self._rows_at_once), rows)
+            # Lines that are no rows go with the first.
+            lines = entry.taken.malformed if not taken else []
+            done += await self._take(Taken(entry.rows.slice(piece.start, piece.end - piece.start), lines), header, piece)
+            taken = await self._ingest.count_taken(header.dataset, header.batch)
+        return done
+
+    async def _take(self, taken: Taken, header: Header, piece: Piece | None) -> Answer:
         problem: Refused
         try:
-            return await self._ingest.take_one(header.dataset, entry.taken, strict=header.strict, batch=header.batch, origin=header.origin)
+            return await self._ingest.take_one(
+                header.dataset, taken, strict=header.strict, batch=header.batch, origin=header.origin, piece=piece
+            )
         except (BatchRefused, UnfitColumn) as error:
             # Its sender was told that it is safe, so nobody is there to be refused.
             problem = Refused(Reason.BAD_VALUE, error.message)
@@ -158,7 +181,7 @@ class Replayer:
             if reason is None:
                 raise
             problem = Refused(reason, error.constraint or error.message)
-        return await self._ingest.refuse(header.dataset, entry.taken, batch=header.batch, problem=problem, origin=header.origin)
+        return await self._ingest.refuse(header.dataset, taken, batch=header.batch, problem=problem, origin=header.origin, piece=piece)
 
     async def _reach(self) -> None:
         """Raise at once, rather than after a long wait for a connection, when the server is away."""

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
 from chainstrata.engines.postgres.errors import PostgresError, StatementFailed, UndefinedName
+from chainstrata.ingest.claims import claim, count_taken
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import BatchRefused, UnfitColumn
 from chainstrata.ingest.intake import take
-from chainstrata.ingest.model import Answer, LateRows, Receipt, Witness
+from chainstrata.ingest.model import Answer, LateRows, Piece, Receipt, Witness
 from chainstrata.ingest.payload import Format
 from chainstrata.ingest.python_rows import Taken
 from chainstrata.ingest.sift import Misfit, find_misfits, instant, refused, ticks_of, times_of, without
@@ -101,10 +101,11 @@ class Ingest:
         origin: str = "",
         receipt: Receipt | None = None,
         witness: Witness | None = None,
+        piece: Piece | None = None,
     ) -> Answer:
-        """Take rows that were read already, as one transaction whose number goes on the receipt."""
+        """Take rows that were read already, as one transaction whose number goes on the receipt. They may be a `piece` of the batch."""
         writer = await self.writer(name)
-        return await self._take(writer, taken, strict=strict, batch=batch, origin=origin, receipt=receipt, witness=witness)
+        return await self._take(writer, taken, strict=strict, batch=batch, origin=origin, receipt=receipt, witness=witness, piece=piece)
 
     async def _take(
         self,
@@ -116,6 +117,7 @@ class Ingest:
         origin: str,
         receipt: Receipt | None = None,
         witness: Witness | None = None,
+        piece: Piece | None = None,
     ) -> Answer:
         name = writer.dataset.full_name
         sifted = Batch(taken.rows)
@@ -127,7 +129,15 @@ class Ingest:
                 if strict and sifted.refused:
                     raise BatchRefused(name, sifted.refused)
                 return await self._write(
-                    writer, sifted, careful=careful, strict=strict, name=batch, origin=origin, receipt=receipt, witness=witness
+                    writer,
+                    sifted,
+                    careful=careful,
+                    strict=strict,
+                    name=batch,
+                    origin=origin,
+                    receipt=receipt,
+                    witness=witness,
+                    piece=piece,
                 )
             except UnfitColumn:
                 if sifted.is_sifted:
@@ -138,6 +148,10 @@ class Ingest:
                     raise
                 careful = True
                 await self.learn_again(writer)
+
+    async def count_taken(self, name: str, batch: str) -> int | None:
+        """Return how many rows of a named batch are written so far; None once it is all there."""
+        return await count_taken(self._database, name, batch)
 
     async def learn_again(self, writer: Writer) -> None:
         """Look at the server again: what was believed of it no longer holds."""
@@ -156,19 +170,20 @@ class Ingest:
         """Run `work` in a transaction; from the start again if it met another one."""
         return await self._database.run(work)
 
-    async def refuse(self, name: str, taken: Taken, *, batch: str, problem: Refused, origin: str) -> Answer:
-        """Put all rows of a named batch into quarantine, once, with one reason."""
+    async def refuse(self, name: str, taken: Taken, *, batch: str, problem: Refused, origin: str, piece: Piece | None = None) -> Answer:
+        """Put all rows of a named batch, or of a piece of one, into quarantine, once, with one reason."""
         dataset = self._catalog.dataset(name)
         places = [Misfit(row, problem.reason, problem.detail) for row in range(taken.rows.num_rows)]
         rows = [Refused(problem.reason, problem.detail, original=text) for text, _ in taken.malformed]
         rows += refused(dataset, taken.rows, places)
 
         async def work(connection: Connection) -> Answer:
-            if before := await self._claim(connection, name, batch):
-                return before
+            claimed = await claim(connection, name, batch, piece)
+            if claimed.given:
+                return claimed.given
             await add_rows(connection, name, rows, source=origin or None, batch=batch)
             answer = Answer(name, quarantined=len(rows))
-            await connection.execute(QUERIES.settle_batch, {"dataset": name, "batch": batch, "answer": Jsonb(asdict(answer))})
+            await claimed.settle(connection, answer)
             return answer
 
         return await self.commit(work)
@@ -212,11 +227,6 @@ class Ingest:
             batch.late = pa.concat_tables([batch.late, late]) if batch.late is not None else late
         batch.rows = without(batch.rows, [int(place) for place in aside])
 
-    async def _claim(self, connection: Connection, dataset: str, name: str) -> Answer | None:
-        """Take a batch's name, or return the answer it was given before."""
-        before = await connection.fetch_one(QUERIES.claim_batch, {"dataset": dataset, "batch": name})
-        return Answer(**{**before.answer, "repeated": True}) if before.answer is not None else None
-
     async def _write(
         self,
         writer: Writer,
@@ -228,16 +238,18 @@ class Ingest:
         origin: str,
         receipt: Receipt | None,
         witness: Witness | None,
+        piece: Piece | None,
     ) -> Answer:
         dataset = writer.dataset.full_name
 
         async def work(connection: Connection) -> Answer:
             if receipt is not None:
                 await receipt.note(connection)
-            if name and (answer := await self._claim(connection, dataset, name)):
+            claimed = await claim(connection, dataset, name, piece) if name else None
+            if claimed and claimed.given:
                 if witness:
-                    await witness(connection, answer)
-                return answer
+                    await witness(connection, claimed.given)
+                return claimed.given
             counts, refusals = Counts(), list(batch.refused)
             if batch.rows.num_rows:
                 if careful and not strict:
@@ -249,8 +261,8 @@ class Ingest:
             answer = Answer(dataset, counts.accepted, counts.updated, counts.unchanged, merged, len(refusals))
             if witness:
                 await witness(connection, answer)
-            if name:
-                await connection.execute(QUERIES.settle_batch, {"dataset": dataset, "batch": name, "answer": Jsonb(asdict(answer))})
+            if claimed:
+                await claimed.settle(connection, answer)
             return answer
 
         answer = await self._database.run(work)

@@ -1,0 +1,61 @@
+"""Names of batches: each is taken once, in the transaction that writes its rows; a long one of the spool piece by piece.
+
+What became of a batch is noted with its name. While only some pieces of it are written, the note also says how many rows these had, so
+that whoever goes on, another process too, begins where the last transaction ended.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from chainstrata.engines.postgres import Connection, Database, load_queries
+from chainstrata.ingest.model import Answer, Piece
+
+QUERIES: Final = load_queries(__package__)
+_TAKEN: Final = "taken"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A name somebody asked for. `given` is what its batch was answered before, if its rows are not to be written again.
+
+    `before` is what became of the pieces before this one.
+    """
+
+    dataset: str
+    name: str
+    piece: Piece | None
+    before: Answer
+    given: Answer | None = None
+
+    async def settle(self, connection: Connection, answer: Answer) -> None:
+        """Note what became of the rows, and of those before them."""
+        note: dict[str, Any] = asdict(answer)
+        if self.piece is not None:
+            left = self.piece.of - self.piece.end
+            note = {**asdict(self.before + answer), "spooled": left, **({_TAKEN: self.piece.end} if left else {})}
+        await connection.execute(QUERIES.settle_batch, {"dataset": self.dataset, "batch": self.name, "answer": Jsonb(note)})
+
+
+async def claim(connection: Connection, dataset: str, name: str, piece: Piece | None = None) -> Claim:
+    """Take the name of a batch, or a piece of it, in the caller's transaction. Of two who do so at once one waits for the other."""
+    before = (await connection.fetch_one(QUERIES.claim_batch, {"dataset": dataset, "batch": name})).answer
+    if before is None:
+        return Claim(dataset, name, piece, Answer(dataset))
+    taken, answer = _read(before)
+    if piece is not None and taken == piece.start:
+        return Claim(dataset, name, piece, answer)
+    return Claim(dataset, name, piece, answer, Answer(**{**asdict(answer), "repeated": True}))
+
+
+async def count_taken(database: Database, dataset: str, name: str) -> int | None:
+    """Return how many rows of a batch are written; None once it is all there."""
+    note = await database.fetch_value(QUERIES.find_batch, {"dataset": dataset, "batch": name})
+    return _read(note)[0] if note is not None else 0
+
+
+def _read(note: dict[str, Any]) -> tuple[int | None, Answer]:
+    told = dict(note)
+    taken = told.pop(_TAKEN, None)
+    return taken, Answer(**told)
