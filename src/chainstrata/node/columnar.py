@@ -112,7 +112,8 @@ class ColumnarAccess:
 
     async def look_at(self, datasets: Sequence[ColumnarDataset]) -> list[DatasetStatus]:
         """Return how datasets are whose home it is; none while it does not answer. Rows that others replaced count until they are merged."""
-        if self._columnar is None or not datasets:
+        starting = self._served and not self._ready.is_set()
+        if self._columnar is None or starting or not datasets:
             return []
         try:
             rows = await self._columnar.query_rows(_PARTS, {"tables": [one.table_name for one in datasets]}, timeout=_LOOK)
