@@ -18,8 +18,8 @@ from psycopg import conninfo as libpq
 from chainstrata.cdc import Mirrors, State
 from chainstrata.engines.clickhouse import Columnar, EmbeddedClickHouse, is_installed
 from chainstrata.engines.postgres import Database, EmbeddedPostgres, PoolOptions
+from chainstrata.engines.postgres.child import ServerState
 from chainstrata.engines.postgres.partitioning.catalog import list_partitions
-from chainstrata.engines.postgres.server import ServerState
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
 from chainstrata.model.columnar import DELETED, VERSION, mirror_table

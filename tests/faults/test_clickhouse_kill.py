@@ -15,7 +15,7 @@ import pytest
 from chainstrata.engines.clickhouse import Columnar, ColumnarOptions, EmbeddedClickHouse
 from chainstrata.engines.clickhouse.configuration import plan_settings
 from chainstrata.engines.clickhouse.errors import ColumnarInUse, ColumnarPortTaken, ColumnarStartFailed
-from chainstrata.engines.postgres.server import ServerState
+from chainstrata.engines.postgres.child import ServerState
 from tests.fixtures.postgres import MakeConfig
 
 # Every kill is followed by a recovery, which takes seconds: minutes for all of them.

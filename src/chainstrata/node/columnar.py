@@ -15,7 +15,7 @@ from chainstrata.config import CLICKHOUSE_START_TIMEOUT, CLICKHOUSE_URL, Config
 from chainstrata.engines.clickhouse import Columnar, ColumnarOptions, EmbeddedClickHouse, open_columnar_target, why_missing
 from chainstrata.engines.clickhouse.errors import ColumnarError, ColumnarMissing, ColumnarUnreachable
 from chainstrata.engines.postgres import NodeRecord
-from chainstrata.engines.postgres.server import ServerState
+from chainstrata.engines.postgres.child import ServerState
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
 from chainstrata.model.columnar import ColumnarDataset

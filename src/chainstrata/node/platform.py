@@ -9,7 +9,7 @@ from chainstrata import monitor, partitions
 from chainstrata.access import Audit, Keys
 from chainstrata.config import BACKFILL_LEASE, BACKFILL_WORKERS, PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
-from chainstrata.engines.postgres.server import Progress
+from chainstrata.engines.postgres.child import Progress
 from chainstrata.errors import UnknownName
 from chainstrata.model import Catalog
 from chainstrata.node.columnar import ColumnarAccess

@@ -17,9 +17,9 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -36,24 +36,19 @@ from chainstrata.config import (
 from chainstrata.engines.clickhouse import errors
 from chainstrata.engines.clickhouse.configuration import plan_settings, query_memory_bytes, render_configuration
 from chainstrata.engines.postgres.address import LOOPBACK
+from chainstrata.engines.postgres.child import ChildServer, Ending, Progress
 from chainstrata.engines.postgres.errors import HomeInUse
-from chainstrata.engines.postgres.home import HomeLock, prepare_home, unusable, write_whole
+from chainstrata.engines.postgres.home import HomeLock, prepare_home, write_whole
 from chainstrata.engines.postgres.processes import describe, die_with_parent, send, wait_gone, who_listens
-from chainstrata.engines.postgres.server import Progress, ServerState, Step
 from chainstrata.engines.postgres.serverlog import ServerLog
-from chainstrata.engines.postgres.waiting import happened
 
 LOGGER: Final = logging.getLogger("chainstrata.clickhouse")
 USER: Final = "default"
 _MODULE: Final = "chainstrata.engines.clickhouse.daemon"
 _FIRST_PORT: Final = 8560
 _LAST_PORT: Final = 65535
-_DEATHS: Final = 5
-_WITHIN: Final = 60.0
-_FIRST_PAUSE: Final = 0.1
 _KILLED: Final = 10.0
 _LEFTOVER: Final = 15.0
-_LOG_CHECK: Final = 10.0
 _BACKLOG: Final = 128
 
 
@@ -62,35 +57,27 @@ def is_installed() -> bool:
     return importlib.util.find_spec("chdb") is not None
 
 
-class EmbeddedClickHouse:
+class EmbeddedClickHouse(ChildServer[errors.ColumnarError]):
     """A columnar engine of this home's own. Use as `async with EmbeddedClickHouse(config) as engine`.
 
-    Entering it returns when the engine takes statements at `url`. While it runs, `state` says how it is.
+    Entering it returns when the engine takes statements at `url`; it raises `ColumnarMissing` or another `ColumnarError`.
+    While it runs, `state` says how it is. When it stops, what is under way comes to its end first, within the time set for it.
     """
 
+    title = "the columnar engine"
+    label = "columnar"
+    failures = (errors.ColumnarError,)
+    disk_full = errors.ColumnarDiskFull
+
     def __init__(self, config: Config, *, progress: Progress | None = None) -> None:
+        super().__init__(config.home, ServerLog(config.home / "logs" / "clickhouse.log"), LOGGER, progress)
         self._config = config
-        self._progress = progress
         self._place = config.home / "clickhouse"
         self._lock = HomeLock(self._place)
-        self._log = ServerLog(config.home / "logs" / "clickhouse.log")
-        self._stop_wanted = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
-        self._watcher: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
         self._port = 0
         self._password = ""
         self.version = ""
-        self.state = ServerState.STOPPED
-        self.error: errors.ColumnarError | None = None
-        self.restarts = 0
-
-    async def __aenter__(self) -> "EmbeddedClickHouse":
-        await self.start()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.stop()
 
     # What it is --------------------------------------------------------------------------------------------------
 
@@ -111,65 +98,40 @@ class EmbeddedClickHouse:
         """Where it listens. Holds the password."""
         return url_of(self.port, self._password)
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
-
     # Start and stop ----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the engine. Raises `ColumnarMissing`, another `ColumnarError`, or what makes the home unusable."""
         if not is_installed():
             raise errors.ColumnarMissing
-        self.state = ServerState.STARTING
-        self.error = None
-        home = self._config.home
-        try:
-            prepare_home(home)
-            self._place.mkdir(mode=0o700, exist_ok=True)
-            self._take_lock()
-            self.backups.mkdir(mode=0o700, exist_ok=True)
-            self._password = read_password(home) or make_password(home)
-            self._listener = self._listen()
-            self._port = int(self._listener.getsockname()[1])
-            write_whole(self._place / "config.xml", render_configuration(plan_settings(self._config, self.backups)))
-            await self._clear_leftover()
-            await self._launch()
-        except BaseException as error:
-            await self._end_process()
-            self._let_go()
-            if isinstance(error, OSError):
-                raise unusable(home, error) from error
-            raise
-        self.state = ServerState.RUNNING
-        self._watcher = asyncio.create_task(self._watch(), name="clickhouse-watcher")
+        await super().start()
 
-    async def stop(self) -> None:
-        """Stop the engine: what is under way comes to its end first, within the time that is set for it."""
-        if self.state is ServerState.STOPPED:
-            return
-        self._stop_wanted.set()
-        started = monotonic()
-        try:
-            if self._watcher is not None:
-                await self._watcher
-        finally:
-            running = self.pid is not None
-            self.state = ServerState.STOPPING
-            await self._end_process()
-            self._let_go()
-        if running:
-            self._say("stopped", started)
+    async def _open(self) -> None:
+        prepare_home(self._home)
+        self._place.mkdir(mode=0o700, exist_ok=True)
+        self._take_lock()
+        self.backups.mkdir(mode=0o700, exist_ok=True)
+        self._password = read_password(self._home) or make_password(self._home)
+        self._listener = self._listen()
+        self._port = int(self._listener.getsockname()[1])
+        write_whole(self._place / "config.xml", render_configuration(plan_settings(self._config, self.backups)))
+        await self._clear_leftover()
+        await self._launch()
+
+    async def _launch_again(self) -> None:
+        await self._launch()
+
+    def _endings(self) -> Sequence[Ending]:
+        return (signal.SIGTERM, self._config[CLICKHOUSE_STOP_TIMEOUT].total_seconds()), (signal.SIGKILL, _KILLED)
 
     def _let_go(self) -> None:
-        self._log.close()
+        super()._let_go()
+        self._close_listener()
+        self._lock.release()
+
+    def _close_listener(self) -> None:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        self._lock.release()
-        self._watcher = None
-        self._stop_wanted = asyncio.Event()
-        self.state = ServerState.STOPPED
 
     def _take_lock(self) -> None:
         try:
@@ -277,83 +239,12 @@ class EmbeddedClickHouse:
             return errors.ColumnarDiskFull(f"the columnar engine cannot start: no space left for {self.data}")
         return errors.ColumnarStartFailed(message, log=log)
 
-    async def _end_process(self) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        for number, seconds in ((signal.SIGTERM, self._config[CLICKHOUSE_STOP_TIMEOUT].total_seconds()), (signal.SIGKILL, _KILLED)):
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-            try:
-                async with asyncio.timeout(seconds):
-                    await process.wait()
-            except TimeoutError:
-                LOGGER.warning("the columnar engine did not end within %g s of %s", seconds, number.name)
-            else:
-                return
+    def _limit(self, deaths: int, seconds: float, cause: str) -> errors.ColumnarError:
+        return errors.ColumnarRestartLimit(deaths, seconds, cause=cause)
 
-    # While it runs -----------------------------------------------------------------------------------------------
-
-    async def _watch(self) -> None:
-        """Start the engine again when it dies, until it is to stop or dies too often."""
-        deaths: list[float] = []
-        while (process := self._process) is not None and not await self._ended_by_itself(process):
-            deaths = [moment for moment in deaths if monotonic() - moment < _WITHIN] + [monotonic()]
-            self.error = self._start_error(f"the columnar engine died with status {process.returncode}")
-            self.state = ServerState.RESTARTING
-            self._say(f"died with status {process.returncode}, starting it again", monotonic())
-            if not await self._restart(deaths):
-                return
-            self.restarts += 1
-            self.error = None
-            self.state = ServerState.RUNNING
-
-    async def _ended_by_itself(self, process: asyncio.subprocess.Process) -> bool:
-        """Wait until the engine has died (False) or is to stop (True). Keeps its log small meanwhile."""
-        died = asyncio.ensure_future(process.wait())
-        stop = asyncio.ensure_future(self._stop_wanted.wait())
-        try:
-            while not (died.done() or stop.done()):
-                await asyncio.wait({died, stop}, timeout=_LOG_CHECK, return_when=asyncio.FIRST_COMPLETED)
-                self._log.rotate()
-            return stop.done()
-        finally:
-            died.cancel()
-            stop.cancel()
-
-    async def _restart(self, deaths: list[float]) -> bool:
-        """Start the engine again, at once the first time, then after growing pauses. False: it is to stop, or is given up."""
-        while len(deaths) <= _DEATHS:
-            pause = min(_FIRST_PAUSE * 4 ** (len(deaths) - 2), _WITHIN / _DEATHS) if len(deaths) > 1 else 0.0
-            if await happened(self._stop_wanted, pause):
-                return False
-            try:
-                await self._launch()
-            except OSError as error:
-                self.error = errors.ColumnarStartFailed(f"the columnar engine cannot be started: {error}")
-                deaths.append(monotonic())
-            except errors.ColumnarError as error:
-                self.error = error
-                deaths.append(monotonic())
-            else:
-                return True
-        self._give_up(deaths)
-        return False
-
-    def _give_up(self, deaths: list[float]) -> None:
-        cause = self.error.message if self.error is not None else "unknown"
-        self.error = errors.ColumnarRestartLimit(len(deaths), monotonic() - deaths[0], cause=cause)
-        self.state = ServerState.FAILED
-        if self._listener is not None:
-            # Nobody will ever answer: better refused than kept waiting.
-            self._listener.close()
-        self._say(self.error.message, deaths[0])
-
-    def _say(self, detail: str, since: float) -> None:
-        step = Step("columnar", detail, monotonic() - since)
-        LOGGER.info("%s: %s (%.3f s)", step.name, step.detail, step.seconds)
-        if self._progress is not None:
-            self._progress(step)
+    def _given_up(self) -> None:
+        # Nobody will ever answer: better refused than kept waiting.
+        self._close_listener()
 
 
 def url_of(port: int, password: str) -> str:

@@ -8,8 +8,8 @@ from typing import Literal
 from chainstrata.config import CLICKHOUSE_EMBEDDED, CLICKHOUSE_URL, MODE, Config
 from chainstrata.engines.clickhouse.embedded import EmbeddedClickHouse, is_installed, read_password, url_of
 from chainstrata.engines.clickhouse.errors import ColumnarMissing
+from chainstrata.engines.postgres.child import Progress
 from chainstrata.engines.postgres.home import NodeRecord
-from chainstrata.engines.postgres.server import Progress
 
 PORT: str = "clickhouse"
 

@@ -4,13 +4,14 @@
 one a command should use.
 """
 
+from chainstrata.engines.postgres.child import ServerState, Step
 from chainstrata.engines.postgres.connection import Connection
 from chainstrata.engines.postgres.database import Database
 from chainstrata.engines.postgres.home import HomeLock, NodeRecord
 from chainstrata.engines.postgres.metrics import PoolStats
 from chainstrata.engines.postgres.pool import PoolOptions
 from chainstrata.engines.postgres.queries import Queries, Query, load_queries, parse_queries
-from chainstrata.engines.postgres.server import EmbeddedPostgres, ServerState, Step, plan_parameters
+from chainstrata.engines.postgres.server import EmbeddedPostgres, plan_parameters
 from chainstrata.engines.postgres.session import open_replication, open_session
 from chainstrata.engines.postgres.statements import Params, Statement
 from chainstrata.engines.postgres.target import Target, open_target

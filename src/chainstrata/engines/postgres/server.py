@@ -6,15 +6,12 @@ still running in the directory is stopped cleanly, a stale or misleading `postma
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
-from types import TracebackType
 from typing import Final
 
 import psycopg
@@ -43,6 +40,7 @@ from chainstrata.engines.postgres.address import (
     hold_port,
     remove_stale_sockets,
 )
+from chainstrata.engines.postgres.child import ChildServer, Ending, Progress
 from chainstrata.engines.postgres.cluster import (
     ENVIRONMENT,
     SUPERUSER,
@@ -55,7 +53,7 @@ from chainstrata.engines.postgres.cluster import (
     set_password,
     write_configuration,
 )
-from chainstrata.engines.postgres.home import HomeLock, make_password, prepare_home, read_password, unusable
+from chainstrata.engines.postgres.home import HomeLock, make_password, prepare_home, read_password
 from chainstrata.engines.postgres.host import inspect_host
 from chainstrata.engines.postgres.leftovers import clear_leftovers
 from chainstrata.engines.postgres.locate import Binaries, locate_binaries
@@ -63,41 +61,15 @@ from chainstrata.engines.postgres.processes import die_with_parent
 from chainstrata.engines.postgres.serverlog import ServerLog
 from chainstrata.engines.postgres.translate import translate
 from chainstrata.engines.postgres.tuner import Features, Parameter, tune
-from chainstrata.engines.postgres.waiting import happened
+from chainstrata.errors import ChainStrataError
 
 LOGGER: Final = logging.getLogger("chainstrata.postgres.server")
 _POLL: Final = 0.005
 _QUICK_STOP: Final = 10.0
 _KILLED: Final = 10.0
-_LOG_CHECK: Final = 10.0
-_DEATHS: Final = 5
-_WITHIN: Final = 60.0
-_FIRST_PAUSE: Final = 0.1
-_NO_SPACE_PACE: Final = 2.0
 _PORT_TRIES: Final = 20
 _NO_SPACE: Final = "No space left on device"
 _CANNOT_BIND: Final = "could not bind"
-
-
-class ServerState(StrEnum):
-    STOPPED = "stopped"
-    STARTING = "starting"
-    RUNNING = "running"
-    RESTARTING = "restarting"
-    STOPPING = "stopping"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something the server's start, watch or stop did, for one line of output."""
-
-    name: str
-    detail: str
-    seconds: float
-
-
-Progress = Callable[[Step], None]
 
 
 def plan_parameters(config: Config, binaries: Binaries | None = None) -> list[Parameter]:
@@ -112,40 +84,31 @@ def plan_parameters(config: Config, binaries: Binaries | None = None) -> list[Pa
     return kept + [Parameter(name, str(value), "postgres.extra") for name, value in extra.items() if name not in known]
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(ChildServer[errors.PostgresError]):
     """A PostgreSQL server of this home's own. Use as `async with EmbeddedPostgres(config) as server`.
 
-    Entering it returns when the server takes connections. While it runs, `state` says how it is, and `wait_failed` returns
-    when it died too often to be started again.
+    Entering it returns when the server takes connections; it raises an `EmbeddedError` or `DiskFull`. While it runs, `state`
+    says how it is, and `wait_failed` returns when it died too often to be started again.
     """
 
+    title = "PostgreSQL"
+    label = "postgres"
+    failures = (errors.EmbeddedError,)
+    disk_full = errors.DiskFull
+
     def __init__(self, config: Config, *, progress: Progress | None = None, lock: HomeLock | None = None) -> None:
+        super().__init__(config.home, ServerLog(config.home / "logs" / "postgres.log"), LOGGER, progress)
         self._config = config
-        self._progress = progress
         self._lock = lock or HomeLock(config.home)
         self._own_lock = lock is None
         self._data_lock: HomeLock | None = None
-        self._log = ServerLog(config.home / "logs" / "postgres.log")
-        self._stop_wanted = asyncio.Event()
         self._failed = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
-        self._watcher: asyncio.Task[None] | None = None
         self._cluster: Cluster | None = None
         self._password = ""
         self._port = 0
         self._holder: socket.socket | None = None
         self._socket_directory = config.home / "run"
         self._stop_timeout = config[POSTGRES_STOP_TIMEOUT].total_seconds()
-        self.state = ServerState.STOPPED
-        self.error: errors.PostgresError | None = None
-        self.restarts = 0
-
-    async def __aenter__(self) -> "EmbeddedPostgres":
-        await self.start()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.stop()
 
     # What it is --------------------------------------------------------------------------------------------------
 
@@ -170,82 +133,51 @@ class EmbeddedPostgres:
         return self._port
 
     @property
-    def pid(self) -> int | None:
-        """The postmaster's process number."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
-
-    @property
     def cluster(self) -> Cluster:
         """The data directory and binaries."""
         if self._cluster is None:
             raise errors.EmbeddedError("the embedded server was not started", hint="Use it as `async with EmbeddedPostgres(config)`.")
         return self._cluster
 
-    async def wait_failed(self) -> errors.PostgresError:
+    async def wait_failed(self) -> ChainStrataError:
         """Return the error when the server is given up. Never returns while it runs."""
         await self._failed.wait()
         return self.error or errors.EmbeddedError("the embedded server was given up")
 
     # Start and stop ----------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Start the server, from nothing if need be. Raises an `EmbeddedError` or `DiskFull`."""
-        self.state = ServerState.STARTING
-        self.error = None
+    async def _open(self) -> None:
         self._failed = asyncio.Event()
-        home = self._config.home
-        try:
-            check_extra(self._config[POSTGRES_EXTRA])
-            prepare_home(home)
-            if self._own_lock:
-                self._lock.acquire()
-            await self._prepare()
-            await self._launch_on_a_port()
-            await self._ensure_contents()
-        except BaseException as error:
-            await self._end_process()
-            self._let_go(ServerState.STOPPED)
-            if isinstance(error, OSError):
-                raise unusable(home, error) from error
-            raise
-        self.state = ServerState.RUNNING
-        self._watcher = asyncio.create_task(self._watch(), name="postgres-watcher")
+        check_extra(self._config[POSTGRES_EXTRA])
+        prepare_home(self._home)
+        if self._own_lock:
+            self._lock.acquire()
+        await self._prepare()
+        await self._launch_on_a_port()
+        await self._ensure_contents()
 
-    async def stop(self) -> None:
-        """Stop the server: cleanly, and when that takes too long quickly, which the next start recovers from."""
-        if self.state is ServerState.STOPPED:
-            return
-        self._stop_wanted.set()
-        started = monotonic()
-        try:
-            if self._watcher is not None:
-                await self._watcher
-        finally:
-            running = self.pid is not None
-            self.state = ServerState.STOPPING
-            await self._end_process()
-            self._let_go(ServerState.STOPPED)
-        if running:
-            self._say("postgres", "stopped", started)
+    async def _launch_again(self) -> None:
+        await self._clear_leftovers()
+        await self._launch()
 
-    def _let_go(self, state: ServerState) -> None:
-        self._log.close()
+    def _endings(self) -> Sequence[Ending]:
+        return (signal.SIGINT, self._stop_timeout), (signal.SIGQUIT, _QUICK_STOP), (signal.SIGKILL, _KILLED)
+
+    def _let_go(self) -> None:
+        super()._let_go()
         self._keep_port(0)
-        give_up_socket_directory(self._socket_directory, self._config.home)
+        give_up_socket_directory(self._socket_directory, self._home)
         if self._data_lock is not None:
             self._data_lock.release()
         if self._own_lock:
             self._lock.release()
-        self._watcher = None
-        self._stop_wanted = asyncio.Event()
-        self.state = state
 
     async def _prepare(self) -> None:
         """Find or make the data directory and clear what an earlier run left."""
         started = monotonic()
         account = server_account(self._config[POSTGRES_RUN_AS])
         cluster = find_cluster(
-            self._config.home, account, self._config[POSTGRES_BIN], lambda name, detail: self._say(name, detail, started)
+            self._config.home, account, self._config[POSTGRES_BIN], lambda name, detail: self._say(detail, started, name=name)
         )
         self._socket_directory = choose_socket_directory(self._config.home, account)
         password = read_password(self._config.home)
@@ -266,12 +198,12 @@ class EmbeddedPostgres:
             # Found out before the work, not after it.
             choose_port(self._config[POSTGRES_PORT], cluster.record.port)
             self._cluster = await make_cluster(cluster, password)
-            self._say("initdb", f"PostgreSQL {cluster.binaries.version} data in {cluster.data}", started)
+            self._say(f"PostgreSQL {cluster.binaries.version} data in {cluster.data}", started, name="initdb")
 
     async def _clear_leftovers(self) -> None:
         started = monotonic()
         if await clear_leftovers(self.cluster, self._stop_timeout):
-            self._say("postgres", "stopped a server that an earlier run left behind", started)
+            self._say("stopped a server that an earlier run left behind", started)
         remove_stale_sockets(self._socket_directory)
 
     async def _launch_on_a_port(self) -> None:
@@ -332,7 +264,7 @@ class EmbeddedPostgres:
             **cluster.account.spawn_options,
         )
         await self._wait_ready(self._process, self._config[POSTGRES_START_TIMEOUT].total_seconds())
-        self._say("postgres", f"PostgreSQL {cluster.binaries.version} on {LOOPBACK}:{self._port}", started)
+        self._say(f"PostgreSQL {cluster.binaries.version} on {LOOPBACK}:{self._port}", started)
 
     async def _wait_ready(self, process: asyncio.subprocess.Process, timeout: float) -> None:
         ended = asyncio.ensure_future(process.wait())
@@ -362,7 +294,7 @@ class EmbeddedPostgres:
             started = monotonic()
             await self._end_process()
             await set_password(self.cluster, self._password)
-            self._say("password", "the server had another one than secrets/postgres_password: set anew", started)
+            self._say("the server had another one than secrets/postgres_password: set anew", started, name="password")
             await self._launch_on_a_port()
             await self._ensure_database()
         if not self.cluster.record.ready:
@@ -388,88 +320,11 @@ class EmbeddedPostgres:
             self.connect_to(database), autocommit=True, application_name="chainstrata-start", options="-c client_min_messages=warning"
         )
 
-    async def _end_process(self) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        for number, seconds in ((signal.SIGINT, self._stop_timeout), (signal.SIGQUIT, _QUICK_STOP), (signal.SIGKILL, _KILLED)):
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-            try:
-                async with asyncio.timeout(seconds):
-                    await process.wait()
-            except TimeoutError:
-                LOGGER.warning("postgres did not end within %g s of %s", seconds, number.name)
-            else:
-                return
+    def _limit(self, deaths: int, seconds: float, cause: str) -> errors.PostgresError:
+        return errors.RestartLimit(deaths, seconds, cause=cause)
 
-    # While it runs -----------------------------------------------------------------------------------------------
-
-    async def _watch(self) -> None:
-        """Start the server again when it dies, until it is to stop or dies too often."""
-        deaths: list[float] = []
-        while (process := self._process) is not None and not await self._ended_by_itself(process):
-            deaths = [moment for moment in deaths if monotonic() - moment < _WITHIN] + [monotonic()]
-            self.error = self._start_error(f"PostgreSQL died with status {process.returncode}")
-            self.state = ServerState.RESTARTING
-            self._say("postgres", f"died with status {process.returncode}, starting it again", monotonic())
-            if not await self._restart(deaths):
-                return
-            self.restarts += 1
-            self.error = None
-            self.state = ServerState.RUNNING
-
-    async def _ended_by_itself(self, process: asyncio.subprocess.Process) -> bool:
-        """Wait until the server has died (False) or is to stop (True). Keeps its log small meanwhile."""
-        died = asyncio.ensure_future(process.wait())
-        stop = asyncio.ensure_future(self._stop_wanted.wait())
-        try:
-            while not (died.done() or stop.done()):
-                await asyncio.wait({died, stop}, timeout=_LOG_CHECK, return_when=asyncio.FIRST_COMPLETED)
-                self._log.rotate()
-            return stop.done()
-        finally:
-            died.cancel()
-            stop.cancel()
-
-    async def _restart(self, deaths: list[float]) -> bool:
-        """Start the server again, at once the first time, then after growing pauses. False: it is to stop, or is given up."""
-        while len(deaths) <= _DEATHS:
-            pause = min(_FIRST_PAUSE * 4 ** (len(deaths) - 2), _WITHIN / _DEATHS) if len(deaths) > 1 else 0.0
-            if await happened(self._stop_wanted, pause):
-                return False
-            try:
-                await self._clear_leftovers()
-                await self._launch()
-            except OSError as error:
-                # No process to be had, no memory, or the home is gone.
-                self.error = unusable(self._config.home, error)
-                deaths.append(monotonic())
-            except errors.DiskFull as error:
-                # Not a fault of the server: it comes back as soon as there is space.
-                self.error = error
-                if await happened(self._stop_wanted, _NO_SPACE_PACE):
-                    return False
-            except errors.EmbeddedError as error:
-                self.error = error
-                deaths.append(monotonic())
-            else:
-                return True
-        self._give_up(deaths)
-        return False
-
-    def _give_up(self, deaths: list[float]) -> None:
-        cause = self.error.message if self.error is not None else "unknown"
-        self.error = errors.RestartLimit(len(deaths), monotonic() - deaths[0], cause=cause)
-        self.state = ServerState.FAILED
-        self._say("postgres", self.error.message, deaths[0])
+    def _given_up(self) -> None:
         self._failed.set()
-
-    def _say(self, name: str, detail: str, since: float) -> None:
-        step = Step(name, detail, monotonic() - since)
-        LOGGER.info("%s: %s (%.3f s)", step.name, step.detail, step.seconds)
-        if self._progress is not None:
-            self._progress(step)
 
 
 def _quote_directory(path: str) -> str:

@@ -9,10 +9,11 @@ from psycopg import conninfo as libpq
 
 from chainstrata.config import MODE, POSTGRES_DATABASE, POSTGRES_URL, Config
 from chainstrata.engines.postgres.address import LOOPBACK
+from chainstrata.engines.postgres.child import Progress
 from chainstrata.engines.postgres.cluster import SUPERUSER
 from chainstrata.engines.postgres.errors import CannotConnect, HomeUnusable
 from chainstrata.engines.postgres.home import NodeRecord, password_path, read_password
-from chainstrata.engines.postgres.server import EmbeddedPostgres, Progress
+from chainstrata.engines.postgres.server import EmbeddedPostgres
 
 Kind = Literal["url", "node", "embedded"]
 
