@@ -1,8 +1,9 @@
 """Snapshots into daily partitions: our ingest beside what reaches the same table by other ways.
 
 Every case writes the same rows of eight columns in batches of ten thousand, each batch its own transaction, into a table with
-a primary key and a block range index on time. The limit is psql's `\\copy` of one ready file: no batches, no client. Ours takes
-Arrow batches and marks the hourly roll-up; the other cases mark nothing.
+a primary key and a block range index on time. The limit is psql's `\\copy` of one ready file: no batches, no client; `copy_batches`
+is the same in ready files of a batch each, every one committed. Ours takes Arrow batches and marks the hourly roll-up; the other
+cases mark nothing. `timescale` is psql's `\\copy` of the one file into a hypertable, where TimescaleDB is installed.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from bench.declared import create_pack
 from bench.harness import Benchmark, Prepared
 from bench.postgres import describe_server, fresh_server
+from bench.timescale import ABSENT, SCHEMA, create_hypertable, has_timescale
 from chainstrata.config import Config
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.locate import locate_binaries
@@ -138,19 +140,23 @@ class Tables:
         self.config = config
         self.catalog = catalog
 
-    async def create(self) -> None:
+    async def create(self) -> bool:
+        """Make the tables; return whether there is one of TimescaleDB's."""
         async with await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True) as connection:
             for pack in self.catalog.packs:
                 await create_pack(connection, pack, marking=False)
                 if pack is not strata:
                     for day in range(DAYS):
                         await connection.execute(_partition(pack.name, day))
+            if not await has_timescale(connection):
+                return False
+        await create_hypertable(self.database, sql.Identifier("copy_limit", "snapshot"), sql.Identifier(SCHEMA, "snapshot"))
+        return True
 
     async def empty(self, schema: str) -> None:
+        names = ["snapshot"] if schema == SCHEMA else ["snapshot", "snapshot__dirty"]
         async with self.database.connection() as connection:
-            await connection.execute(
-                sql.SQL("TRUNCATE {}, {}").format(sql.Identifier(schema, "snapshot"), sql.Identifier(schema, "snapshot__dirty"))
-            )
+            await connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)))
             await connection.execute("CHECKPOINT")
 
 
@@ -172,13 +178,14 @@ async def prepare(quick: bool) -> AsyncIterator[Prepared]:
     batches = make_batches(rows)
     async with fresh_server() as (server, config), Database(server.conninfo, config) as database:
         tables = Tables(database, server.conninfo, config, Catalog([strata, *map(snapshot_pack, names)]))
-        await tables.create()
+        timescale = await tables.create()
         with tempfile.TemporaryDirectory(prefix="chainstrata-bench-") as directory:
-            ready = Path(directory, "rows.copy")
-            await _write_file(tables, batches, ready)
+            ready, parts = Path(directory, "rows.copy"), [Path(directory, f"{number}.copy") for number in range(len(batches))]
+            await _write_files(tables, batches, ready, parts)
             small = batches[: max(1, len(batches) // 10)]
             cases = {
-                "copy_limit": _timed(tables, "copy_limit", rows, lambda: _psql(tables, ready)),
+                "copy_limit": _timed(tables, "copy_limit", rows, lambda: _psql(tables, [ready])),
+                "copy_batches": _timed(tables, "copy_limit", rows, lambda: _psql(tables, parts)),
                 "ours_1": _timed(tables, "ours", rows, lambda: _ours(tables, "ours", batches, 1)),
                 "ours_2": _timed(tables, "ours", rows, lambda: _ours(tables, "ours", batches, 2)),
                 "ours_upsert": _timed(tables, "upsert", rows, lambda: _ours(tables, "upsert", with_duplicates(batches), 1)),
@@ -186,7 +193,9 @@ async def prepare(quick: bool) -> AsyncIterator[Prepared]:
                 "psycopg_rows": _timed(tables, "psycopg", len(small) * BATCH, lambda: _psycopg(tables, small)),
                 "sqlalchemy": _timed(tables, "sqlalchemy", len(small) * BATCH, lambda: _sqlalchemy(tables, small)),
             }
-            yield Prepared(cases, {"timescale": "TimescaleDB is not installed here"}, describe_server(database))
+            if timescale:
+                cases["timescale"] = _timed(tables, SCHEMA, rows, lambda: _psql(tables, [ready], schema=SCHEMA))
+            yield Prepared(cases, {} if timescale else {"timescale": ABSENT}, describe_server(database))
 
 
 def _timed(tables: Tables, schema: str, rows: int, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[float]]:
@@ -202,25 +211,35 @@ def _timed(tables: Tables, schema: str, rows: int, work: Callable[[], Awaitable[
     return run
 
 
-async def _write_file(tables: Tables, batches: Sequence[Any], path: Path) -> None:
-    """Write the rows as one file of binary COPY, by way of a table."""
+async def _write_files(tables: Tables, batches: Sequence[Any], ready: Path, parts: Sequence[Path]) -> None:
+    """Write the rows as one file of binary COPY, by way of a table, and as one for each batch."""
     await _ours(tables, "copy_limit", batches, 1)
     async with await psycopg.AsyncConnection.connect(tables.conninfo) as connection:
-        statement = "COPY (SELECT * FROM copy_limit.snapshot ORDER BY ts, validator_index) TO STDOUT (FORMAT binary)"
-        with path.open("wb") as file:
-            async with connection.cursor().copy(statement) as copy:
-                async for block in copy:
-                    file.write(block)
+        rows = sql.SQL("SELECT * FROM copy_limit.snapshot {} ORDER BY ts, validator_index")
+        await _write_file(connection, rows.format(sql.SQL("")), ready)
+        for number, path in enumerate(parts):
+            moment = sql.Literal(START + number * BATCH // VALIDATORS * STEP)
+            await _write_file(connection, rows.format(sql.SQL("WHERE ts = {}").format(moment)), path)
 
 
-async def _psql(tables: Tables, path: Path) -> None:
-    """Copy the ready file with psql."""
+async def _write_file(connection: psycopg.AsyncConnection[Any], rows: sql.Composed, path: Path) -> None:
+    with path.open("wb") as file:
+        async with connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(rows)) as copy:
+            async for block in copy:
+                file.write(block)
+
+
+async def _psql(tables: Tables, files: Sequence[Path], *, schema: str = "copy_limit") -> None:
+    """Copy ready files with psql, each committed by itself."""
     psql = shutil.which("psql", path=str(locate_binaries().directory)) or shutil.which("psql")
     if psql is None:
         raise LookupError("psql is not there")
-    command = f"\\copy copy_limit.snapshot from '{path}' (format binary)"
-    process = await asyncio.create_subprocess_exec(psql, tables.conninfo, "-qX", "-v", "ON_ERROR_STOP=1", "-c", command)
-    if await process.wait():
+    commands = "".join(f"\\copy {schema}.snapshot from '{path}' (format binary)\n" for path in files)
+    process = await asyncio.create_subprocess_exec(
+        psql, tables.conninfo, "-qX", "-v", "ON_ERROR_STOP=1", "-f", "-", stdin=asyncio.subprocess.PIPE
+    )
+    await process.communicate(commands.encode())
+    if process.returncode:
         raise LookupError("psql failed")
 
 

@@ -20,6 +20,18 @@ async def has_timescale(connection: psycopg.AsyncConnection) -> bool:
     return True
 
 
+async def create_hypertable(database: Database, like: sql.Identifier, table: sql.Identifier) -> None:
+    """Make a hypertable with chunks of a day, with the columns and indexes of another table."""
+    for statement in (
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)),
+        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(table, like),
+        sql.SQL("SELECT create_hypertable({}, 'ts', chunk_time_interval => interval '1 day', create_default_indexes => false)").format(
+            sql.Literal(table.as_string())
+        ),
+    ):
+        await database.execute(statement)
+
+
 class Hours:
     """A hypertable with chunks of a day, made like another table, and its hours as a continuous aggregate."""
 
@@ -31,14 +43,7 @@ class Hours:
         self._hours = sql.Identifier(SCHEMA, f"{table}_hourly")
 
     async def create(self) -> None:
-        for statement in (
-            sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)),
-            sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(self.table, self._like),
-            sql.SQL("SELECT create_hypertable({}, 'ts', chunk_time_interval => interval '1 day', create_default_indexes => false)").format(
-                sql.Literal(self.table.as_string())
-            ),
-        ):
-            await self._database.execute(statement)
+        await create_hypertable(self._database, self._like, self.table)
         await self._aggregate()
 
     async def empty(self) -> None:
