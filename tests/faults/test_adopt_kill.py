@@ -22,9 +22,6 @@ from tests.fixtures.lethal import LethalProxy
 from tests.fixtures.postgres import URL, MakeConfig, NewDatabase
 from tests.fixtures.victim import work
 
-# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
-pytestmark = pytest.mark.long
-
 START = datetime(2026, 3, 1, tzinfo=UTC)
 OPTIONS = PoolOptions(min_size=1, max_size=3)
 
@@ -66,12 +63,13 @@ async def count(conninfo: str, archive: Path) -> int:
         return proxy.seen
 
 
-async def sweep(conninfo: str, new_database: NewDatabase, path: Path, *, answered: bool, stride: int) -> None:
+async def sweep(conninfo: str, new_database: NewDatabase, path: Path, *, answered: bool, stride: int = 1, kills: int | None = None) -> None:
     ready = await new_database()
     await fill(ready)
     name = str(libpq.conninfo_to_dict(ready)["dbname"])
     total = await count(await copy_of(conninfo, name), path)
     assert total > 60
+    stride = total // kills if kills else stride
     for at in range(1 + stride // 2, total + 1, stride):
         own = await copy_of(conninfo, name)
         await kill_worker("adoption", own, path, at, answered)
@@ -81,6 +79,12 @@ async def sweep(conninfo: str, new_database: NewDatabase, path: Path, *, answere
 WHEN = pytest.mark.parametrize("answered", [False, True], ids=["unheard", "unanswered"])
 
 
+async def test_a_worker_killed_at_a_few_statements(conninfo: str, new_database: NewDatabase, tmp_path: Path) -> None:
+    await sweep(conninfo, new_database, tmp_path, answered=True, kills=2)
+
+
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+@pytest.mark.long
 @WHEN
 async def test_a_worker_killed_at_some_statements(conninfo: str, new_database: NewDatabase, tmp_path: Path, answered: bool) -> None:
     await sweep(conninfo, new_database, tmp_path, answered=answered, stride=41)

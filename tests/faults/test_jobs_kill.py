@@ -12,9 +12,6 @@ from tests.fixtures.demo import create_demo, demo_catalog
 from tests.fixtures.jobs_victim import LEASE, ScheduleVictim, make_jobs
 from tests.fixtures.lethal import LethalProxy
 
-# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture
 async def packs(database: Database) -> Database:
@@ -132,5 +129,6 @@ async def test_a_worker_killed_at_any_statement(packs: Database, answered: bool)
     await sweep(packs, 1, answered)
 
 
+@pytest.mark.long
 async def test_a_worker_killed_at_some_statements(packs: Database) -> None:
     await sweep(packs, 9, True)

@@ -16,9 +16,6 @@ from tests.fixtures.demo import create_demo, demo_catalog
 from tests.fixtures.postgres import URL, MakeConfig, NewDatabase
 from tests.fixtures.victim import NOW, work
 
-# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
-pytestmark = pytest.mark.long
-
 FIRST = datetime(2026, 3, 11, tzinfo=NOW.tzinfo)
 
 
@@ -57,7 +54,9 @@ async def check(what: str, conninfo: str, archive: Path, at: int, after: tuple[A
     assert await buckets(conninfo) == kept, f"cut short at statement {at}"
 
 
-async def sweep(conninfo: str, new_database: NewDatabase, path: Path, what: str, *, answered: bool, stride: int) -> None:
+async def sweep(
+    conninfo: str, new_database: NewDatabase, path: Path, what: str, *, answered: bool, stride: int = 1, kills: int | None = None
+) -> None:
     ready = await new_database()
     await fill(ready)
     name = str(libpq.conninfo_to_dict(ready)["dbname"])
@@ -65,6 +64,7 @@ async def sweep(conninfo: str, new_database: NewDatabase, path: Path, what: str,
     total = await count_statements(what, whole, path / "whole")
     after = (await everything(whole, path / "whole"), await buckets(whole))
     assert total > 5
+    stride = total // kills if kills else stride
     for at in range(1 + stride // 2, total + 1, stride):
         own = await copy_of(conninfo, name)
         await kill_worker(what, own, path / f"at-{at}", at, answered)
@@ -74,6 +74,13 @@ async def sweep(conninfo: str, new_database: NewDatabase, path: Path, what: str,
 WHAT = pytest.mark.parametrize("what", ["rollups", "rolled retention"])
 
 
+@pytest.mark.parametrize(("what", "kills"), [("rollups", 2), ("rolled retention", 1)])
+async def test_a_worker_killed_at_a_few_statements(conninfo: str, new_database: NewDatabase, tmp_path: Path, what: str, kills: int) -> None:
+    await sweep(conninfo, new_database, tmp_path, what, answered=True, kills=kills)
+
+
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+@pytest.mark.long
 @WHAT
 async def test_a_worker_killed_at_some_statements(conninfo: str, new_database: NewDatabase, tmp_path: Path, what: str) -> None:
     await sweep(conninfo, new_database, tmp_path, what, answered=True, stride=3 if what == "rollups" else 13)

@@ -27,9 +27,6 @@ from tests.fixtures.lethal import LethalProxy
 from tests.fixtures.postgres import URL, MakeConfig, NewDatabase
 from tests.fixtures.victim import NOW, Victim, work
 
-# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
-pytestmark = pytest.mark.long
-
 Rows = set[tuple[str, datetime]]
 FIRST = datetime(2026, 3, 11, tzinfo=NOW.tzinfo)
 OPTIONS = PoolOptions(min_size=1, max_size=4)
@@ -137,8 +134,10 @@ async def kill_worker(what: str, conninfo: str, archive: Path, at: int, answered
     return proxy.struck
 
 
-async def sweep(prepared: str, name: str, path: Path, what: str, strike: Strike, *, answered: bool, stride: int) -> None:
-    """Do the work once whole. Then, on copies, cut it short at every `stride`-th statement, and do it again."""
+async def sweep(
+    prepared: str, name: str, path: Path, what: str, strike: Strike, *, answered: bool, stride: int = 1, kills: int | None = None
+) -> None:
+    """Do the work once whole. Then, on copies, cut it short at every `stride`-th statement, or at so many, and do it again."""
     whole = await copy_of(prepared, name)
     await come_before(what, whole, path / "whole")
     before = await everything(whole, path / "whole")
@@ -146,6 +145,7 @@ async def sweep(prepared: str, name: str, path: Path, what: str, strike: Strike,
     after = await everything(whole, path / "whole")
     wanted = await finished(whole, path / "whole")
     assert total > 10
+    stride = total // kills if kills else stride
     for at in range(1 + stride // 2, total + 1, stride):
         archive = path / f"at-{at}"
         own = await copy_of(prepared, name)
@@ -161,6 +161,12 @@ WHAT = pytest.mark.parametrize("what", ["partitions", "retention", "restore", "r
 WHEN = pytest.mark.parametrize("answered", [False, True], ids=["unheard", "unanswered"])
 
 
+async def test_retention_killed_at_a_few_statements(conninfo: str, ready: str, tmp_path: Path) -> None:
+    await sweep(conninfo, ready, tmp_path, "retention", kill_worker, answered=True, kills=2)
+
+
+# Every kill is followed by a recovery, which takes seconds: minutes for all of them.
+@pytest.mark.long
 @WHEN
 @WHAT
 async def test_a_worker_killed_at_some_statements(conninfo: str, ready: str, tmp_path: Path, what: str, answered: bool) -> None:
@@ -175,6 +181,7 @@ async def test_a_worker_killed_at_any_statement(conninfo: str, ready: str, tmp_p
     await sweep(conninfo, ready, tmp_path, what, kill_worker, answered=answered, stride=1)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(URL), reason="a server was given: nothing embedded is killed")
 @WHAT
 async def test_a_server_killed_at_some_statements(make_config: MakeConfig, tmp_path: Path, what: str) -> None:
