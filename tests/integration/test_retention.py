@@ -207,6 +207,25 @@ async def test_readers_and_writers_hardly_notice(
     assert max(stalls.values()) < 1.5, stalls
 
 
+@OWN_PARTITIONS_ONLY
+async def test_a_report_that_locks_first_misses_nothing_that_leaves_before_it_reads(
+    database: Database, catalog: Catalog, tmp_path: Path, conninfo: str
+) -> None:
+    """Its snapshot alone would not do: which partitions there are is read anew, past it."""
+    everything = await database.fetch_value("SELECT count(*) FROM demo.prices")
+    async with await psycopg.AsyncConnection.connect(conninfo) as report:
+        await report.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await report.execute("LOCK TABLE demo.prices IN ACCESS SHARE MODE")
+        await report.execute("SELECT count(*) FROM demo.coins")
+        leaving = asyncio.create_task(retention(database, catalog, tmp_path).run(now=NOW))
+        async with asyncio.timeout(30):
+            while not await database.fetch_value("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"):
+                await happened(asyncio.Event(), 0.02)
+        assert await (await report.execute("SELECT count(*) FROM demo.prices")).fetchone() == (everything,)
+        await report.commit()
+    assert len((await leaving).departed) == 4
+
+
 @OWN_PARTITIONS_ONLY  # TimescaleDB lets no chunk go while anything refers to the hypertable, whichever chunk it is.
 async def test_a_partition_others_refer_to_stays(database: Database, catalog: Catalog, tmp_path: Path) -> None:
     await database.execute(
