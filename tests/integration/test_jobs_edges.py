@@ -20,6 +20,7 @@ from chainstrata.monitor import Severity
 from chainstrata.node import Platform
 from chainstrata.node.watch import inspect_jobs
 from tests.fixtures.api import LOCAL, make_keys, make_platform, open_client
+from tests.fixtures.relay_pack import OSMOSIS, add, operation
 
 Run = Callable[..., Any]
 NAMES = ["digests", "indexes", "partitions", "queue", "reconcile", "retention", "rollups", "statistics", "views"]
@@ -134,6 +135,22 @@ async def test_jobs_over_http(client: httpx.AsyncClient, platform: Platform) -> 
     assert recorded >= {("jobs.run", "views", "done"), ("jobs.pause", "views", "done"), ("jobs.retry", "views", "refused")}
     unknown = await client.post("/monitoring/retention/run", json={"names": ["prices.nothing"]})
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_name")
+
+
+@pytest.mark.conforms("S2-49")
+async def test_views_hold_each_hour_what_came_since(platform: Platform, packs: Database) -> None:
+    views = platform.jobs.find("views")
+    assert views.when.after(datetime(2026, 3, 10, 12, 30, tzinfo=UTC)) == datetime(2026, 3, 10, 13, tzinfo=UTC)
+    jobs = Jobs(packs, [views])
+    await jobs.register(jobs.jobs.values())
+    async with packs.transaction() as connection:
+        await add(connection, "chains", {"chain_id": OSMOSIS, "name": "Osmosis", "account_prefix": "osmo"})
+    for hour in (1, 2):
+        async with packs.transaction() as connection:
+            await add(connection, "clearing_operations", operation())
+        held = "SELECT sum(operations) FROM relay.mv_user_statistics"
+        assert (await jobs.run("views")).state is RunState.SUCCEEDED
+        assert await packs.fetch_value(held) == hour
 
 
 @pytest.mark.conforms("S4-83", "S4-85")

@@ -64,7 +64,7 @@ async def test_no_price_is_rounded_away(rows: Connection, table: LiteralString) 
     assert (row.price_usd, row.market_cap_usd, row.volume_24h_usd) == (price, Decimal("1555886872303.125"), Decimal(10) ** 25)
 
 
-@pytest.mark.conforms("S3-08", "S3-12", "S3-13", "S3-14", "S3-15", "S3-16")
+@pytest.mark.conforms("S3-02", "S3-08", "S3-12", "S3-13", "S3-14", "S3-15", "S3-16")
 @pytest.mark.parametrize("table", CLOSES)
 async def test_all_five_tables_have_the_same_values_and_form_of_key(rows: Connection, catalog: Catalog, table: LiteralString) -> None:
     found = await columns(rows, table)

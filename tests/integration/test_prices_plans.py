@@ -36,13 +36,21 @@ async def test_each_question_is_answered_by_the_index_made_for_it(filled: Connec
     assert answered == {query: {index} for query, index in ANSWERS.items()}
 
 
-async def test_the_latest_of_a_coin_is_read_backwards_from_the_primary_key(filled: Connection) -> None:
+@pytest.mark.conforms("S3-03", "S3-29", "S3-30", "S3-31", "S3-32", "S3-33")
+async def test_a_coin_over_time_is_read_from_the_primary_key_in_either_direction(filled: Connection) -> None:
     """Why there is no index on (coin, time descending): it would repeat the key."""
     for table, column in CLOSES.items():
-        plan = await explain(filled, f"SELECT * FROM prices.{table} WHERE coin_id = 'coin-7' ORDER BY {column} DESC LIMIT 5")
-        # In partitions with nothing in them yet, one index is as good as another.
-        assert f"{table}_pkey" in plan.indexes
-        assert "Sort" not in plan.nodes
+        for order in ("", " DESC"):
+            plan = await explain(filled, f"SELECT * FROM prices.{table} WHERE coin_id = 'coin-7' ORDER BY {column}{order} LIMIT 5")
+            # In partitions with nothing in them yet, one index is as good as another.
+            assert f"{table}_pkey" in plan.indexes
+            assert "Sort" not in plan.nodes
+        led = await filled.fetch_all(
+            "SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_attribute AS a ON a.attrelid = i.indrelid"
+            " WHERE i.indrelid = %(table)s::regclass AND a.attname = 'coin_id' AND i.indkey[0] = a.attnum",
+            {"table": f"prices.{table}"},
+        )
+        assert [row.relname for row in led] == [f"{table}_pkey"]
 
 
 @pytest.mark.conforms("S3-39", "S3-40")
@@ -66,7 +74,7 @@ async def test_the_most_recent_periods_are_read_from_the_newest_partitions_alone
     assert read
 
 
-@pytest.mark.conforms("S3-24", "S3-25")
+@pytest.mark.conforms("S3-03", "S3-24", "S3-25")
 async def test_runs_are_found_by_start_and_by_kind_and_state(rows: Connection) -> None:
     await rows.execute(
         """

@@ -181,7 +181,7 @@ async def test_a_day_of_a_relayer(figures: Connection, catalog: Catalog) -> None
     assert all(0 <= row.reputation_score <= 100 for row in rows)
 
 
-@pytest.mark.conforms("S2-22")
+@pytest.mark.conforms("S2-22", "S2-51")
 async def test_an_hour_of_packets_is_the_plain_query(figures: Connection) -> None:
     """The roll-up against the query it stands for, over the packets themselves."""
     plain = await figures.fetch_all(
@@ -202,7 +202,7 @@ async def test_an_hour_of_packets_is_the_plain_query(figures: Connection) -> Non
     assert any(row.avg_clear_time is None for row in rows) or len(rows) > 300
 
 
-@pytest.mark.conforms("S2-52")
+@pytest.mark.conforms("S2-51", "S2-52")
 async def test_an_hour_of_packets_is_read_up_to_the_present_instant(packs: Database, catalog: Catalog) -> None:
     rollups = _rollups(packs, catalog)
 

@@ -50,6 +50,7 @@ async def minutes(packs: Database, catalog: Catalog) -> datetime:
     return start
 
 
+@pytest.mark.conforms("S2-70")
 async def test_partitions_are_planned_made_and_checked(command: Run, packs: Database) -> None:
     # What the turn of an hour asks for, if one came since the database was made.
     await command("partitions", "apply")
@@ -72,6 +73,7 @@ async def test_partitions_are_planned_made_and_checked(command: Run, packs: Data
     assert made[0]["from"] == "2021-05-01T00:00:00Z"
 
 
+@pytest.mark.conforms("S2-70")
 async def test_a_plain_table_is_adopted(command: Run, packs: Database, minutes: datetime) -> None:
     for statement in (
         "CREATE TABLE prices.plain (LIKE prices.minute_close INCLUDING ALL)",

@@ -8,6 +8,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from chainstrata.engines.postgres import Connection, errors
+from chainstrata.model import Catalog
 from chainstrata.packs.validators.model import AlertResolution, AlertSeverity, AlertType, CredentialType, MissReason, ValidatorStatus
 from chainstrata.packs.validators.tables import alerts, attestation_duties, proposals, validator_snapshots, validators
 from tests.fixtures.rows import insert, refused, refused_as
@@ -149,6 +150,39 @@ async def test_snapshots_are_keyed_by_validator_and_time_and_kept_by_day(rows: C
     assert [row.home for row in homes] == sorted(days)
     async with refused_as(rows, errors.NoPartition):
         await insert(rows, validator_snapshots, **a_snapshot(ts=NOW + timedelta(days=4000)))
+
+
+SLOT = timedelta(seconds=12)
+
+
+@pytest.mark.conforms("S0-46")
+async def test_a_partition_of_snapshots_is_a_day_of_slots_and_the_newest_fits_into_memory(rows: Connection, catalog: Catalog) -> None:
+    """The sums that docs/explanation/tuning.md does, on rows as they are."""
+    lifecycle = catalog.dataset("validators.snapshots").lifecycle
+    assert lifecycle.partition is not None
+    assert lifecycle.keep is not None
+    width = lifecycle.partition.longest
+    assert width / SLOT == 7200, "slots begin anew with each partition"
+    # Planning looks at each partition, so there are not many; and what leaves at once is little of what is kept.
+    assert lifecycle.keep.longest / width + lifecycle.premake <= 100
+    day = NOW.replace(hour=0, minute=0, second=0)
+    await rows.execute("INSERT INTO validators.validators (validator_index) SELECT n FROM generate_series(1, 200) AS n")
+    await rows.execute(
+        "INSERT INTO validators.validator_snapshots (validator_index, ts, slot, epoch, balance, effective_balance, status, block_root,"
+        " rewards_epoch, reward_head, reward_target, reward_source, ideal_head, ideal_target, ideal_source, due_attestations)"
+        " SELECT n, %(day)s + epoch * interval '384 seconds', epoch * 32, epoch, 32000000000 + epoch, 32000000000, 'active_ongoing', %(root)s,"
+        " epoch - 1, 2500, 5000, 2700, 2500, 5000, 2700, 1 FROM generate_series(0, 49) AS epoch, generate_series(1, 200) AS n",
+        {"day": day, "root": ROOT},
+    )
+    home = f"validators.validator_snapshots_y{day:%Y}m{day:%m}d{day:%d}"
+    size = await rows.fetch_value("SELECT pg_total_relation_size(%(home)s::regclass)", {"home": home})
+    a_row = size / (200 * 50)
+    assert a_row < 400
+    # Five thousand validators change once an epoch; every slot, if each were stored.
+    stored, worst = 225 * 5000 * a_row, 7200 * 5000 * a_row
+    assert stored < 0.5 * 2**30, "in the buffers of a host of 2 GB"
+    assert worst < 14 * 2**30, "in the memory of a host of 16 GB, and an hour of it in its buffers"
+    assert worst / 24 < 1 * 2**30
 
 
 @pytest.mark.conforms("S0-10")
