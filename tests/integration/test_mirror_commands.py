@@ -145,6 +145,29 @@ async def test_mirrors_are_looked_at_and_steered_by_command_and_over_http(place:
     assert (code, problem["error"]["hint"].startswith("Did you mean prices.minute")) == (2, True)
 
 
+async def test_mirrors_are_ended_by_command_and_over_http(place: Place, command: Command) -> None:
+    database = place.platform.database
+    async with followed(place):
+        planned = await place.post("/cdc/end", {"names": [COINS], "dry_run": True})
+        assert (planned["done"], planned["slot_dropped"], planned["mirrors"][0]["rows"]) == (False, False, 1)
+        code, shown = await command("cdc", "end", COINS, "--dry-run", as_json=False)
+        assert (code, "Nothing was done" in shown, "stays, for the others" in shown) == (0, True, True)
+        code, done = await command("cdc", "end", COINS, "--yes")
+        assert (code, done["done"], done["mirrors"][0]["table"]) == (0, True, "kept")
+        assert [one["state"] for one in (await command("cdc", "status"))[1]["mirrors"]] == ["ended", "streaming"]
+        await database.execute(INSERT, {"at": NOW, "price": 1})
+        await place.mirrors.wait()
+        await database.execute(f"DROP TABLE {await database.fetch_value('SELECT tableoid::regclass::text FROM prices.minute_close')}")
+        refused = await place.post("/cdc/end", {"names": [MINUTES], "drop_table": True}, status=409)
+        assert (refused["error"]["code"], "1 of prices.minute" in refused["error"]["message"]) == ("cdc_history_at_risk", True)
+        done = await place.post("/cdc/end", {"names": [MINUTES], "drop_table": True, "lose_history": True})
+        assert (done["slot_dropped"], done["mirrors"][0]["only_there"]) == (True, 1)
+    code, problem = await command("cdc", "end", "prices.minutes", "--yes")
+    assert (code, problem["error"]["code"]) == (2, "unknown_name")
+    entries = await database.fetch_all("SELECT action FROM strata.audit WHERE action = 'cdc.end'")
+    assert len(entries) == 2
+
+
 @pytest.mark.conforms("S1-148")
 async def test_dead_letters_are_listed_replayed_and_dropped_by_command_and_over_http(place: Place, command: Command) -> None:
     database = place.platform.database

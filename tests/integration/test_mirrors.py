@@ -1,6 +1,7 @@
 """Mirrors follow their sources: the copy, every kind of change, waits and restarts, what stops one and leaves the others."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -23,6 +24,7 @@ SELECT 'a', n, 2::numeric ^ 256 - n, 18446744073709551615 - n, n * 1.00000000000
     CASE WHEN n %% 5 = 0 THEN NULL ELSE 'memo ' || n END
 FROM generate_series(%(first)s::int, %(last)s) AS n
 """
+VERSIONED = (("name", "accounts__rows"), ("account", "entries__rows"), ("coin", "ticks__rows"))
 LONG = "SELECT string_agg(md5(n::text), '') FROM generate_series(1, 400) n"
 
 
@@ -99,6 +101,33 @@ async def test_a_row_takes_what_was_not_sent_from_where_it_was_whoever_comes_the
             rows = await show(columnar, "demo__entries")
             assert [(row["id"], row["memo"][0]) for row in rows] == [(1, "2"), (2, "3"), (10, "1")]
             assert [one for one in await mirrors.reconcile() if not one.agrees] == []
+
+
+@pytest.mark.conforms("S1-146", "S1-162")
+async def test_a_transaction_is_in_all_mirrors_under_one_position_or_in_none(database: Database, columnar: Columnar) -> None:
+    versions = " UNION ALL ".join(f"SELECT {key} AS key, _version FROM demo__{one} FINAL" for key, one in VERSIONED)
+    async with mirrored(database, columnar) as mirrors, following(mirrors):
+        await mirrors.wait()
+        tables = await database.fetch_all("SELECT tablename FROM pg_publication_tables WHERE pubname = 'chainstrata' ORDER BY 1")
+        assert [row.tablename for row in tables] == ["account", "entry", "tick"]
+        assert await database.fetch_value("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 1
+        for name, fate in (("first", "commit"), ("undone", "roll back"), ("second", "commit")):
+            with suppress(ZeroDivisionError):
+                async with database.transaction() as connection:
+                    await connection.execute("INSERT INTO demo.account VALUES (%(name)s, 1)", {"name": name})
+                    await connection.execute("INSERT INTO demo.entry (account, id, units) VALUES (%(name)s, 1, 1)", {"name": name})
+                    with suppress(ZeroDivisionError):
+                        async with connection.savepoint():
+                            await connection.execute("INSERT INTO demo.tick VALUES ('partly', '2026-03-20', 1)")
+                            raise ZeroDivisionError
+                    await connection.execute("INSERT INTO demo.tick VALUES (%(name)s, '2026-03-20', 1)", {"name": name})
+                    if fate == "roll back":
+                        raise ZeroDivisionError
+        await mirrors.wait()
+        found: dict[int, list[str]] = {}
+        for row in await columnar.query_rows(f"SELECT key, _version FROM ({versions}) ORDER BY _version"):
+            found.setdefault(row[1], []).append(row[0])
+        assert list(found.values()) == [["first"] * 3, ["second"] * 3]
 
 
 @pytest.mark.conforms("S1-145")

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from chainstrata.access import Role
 from chainstrata.api.access import Admin, ThePlatform, entry_of, guard
 from chainstrata.api.errors import documented
-from chainstrata.api.examples import CAPTURE, DEAD_LETTER, RECONCILED
-from chainstrata.cdc import CaptureStatus, DeadLetter, Reconciled, Replayed
+from chainstrata.api.examples import CAPTURE, DEAD_LETTER, ENDED, RECONCILED
+from chainstrata.cdc import CaptureStatus, DeadLetter, Ended, Reconciled, Replayed
 from chainstrata.cdc.model import show_lsn
 
 router: Final = APIRouter(tags=["mirrors"])
@@ -34,6 +34,16 @@ class Named(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"names": ["prices.minute"]}})
 
     names: list[str] = Field(min_length=1, description="Mirrored datasets, by full name.")
+
+
+class End(Named):
+    """Which mirrors to end, and what is to become of their tables."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"names": ["prices.minute"], "dry_run": True}})
+
+    drop_table: bool = Field(default=False, description="Drop their tables too. Else they stay as they are.")
+    lose_history: bool = Field(default=False, description="Drop tables also where rows are in them that nobody else has.")
+    dry_run: bool = Field(default=False, description="Only say what would be done.")
 
 
 class Wait(Chosen):
@@ -112,11 +122,25 @@ async def resume(platform: ThePlatform, caller: Admin, chosen: Chosen | None = N
         return Steered(names=await mirrors.resume(names))
 
 
-@router.post("/cdc/resync", summary="Empty mirrors and copy them anew", status_code=202, responses=_ERRORS)
+@router.post("/cdc/resync", summary="Copy mirrors anew", status_code=202, responses=_ERRORS)
 async def resync(platform: ThePlatform, caller: Admin, named: Named) -> Steered:
-    """The answer does not wait for the copy: `/cdc` tells how it goes. Until it is there, reading a mirror gives what is there by then."""
+    """Those that were ended too. Rows whose partitions have left the source stay in them.
+
+    The answer does not wait for the copy: `/cdc` tells how it goes. Until it is there, reading a mirror gives what is there by then.
+    """
     async with platform.audit.witness(entry_of(caller, "cdc.resync", ", ".join(named.names))), platform.mirrors() as mirrors:
         return Steered(names=await mirrors.resync(named.names))
+
+
+@router.post("/cdc/end", summary="End mirrors for good", responses={**_shown(ENDED), **documented(504)})
+async def end(platform: ThePlatform, caller: Admin, wish: End) -> Ended:
+    """With the last one the server stops to keep log. Tables stay, or are dropped; 409 where that would lose rows nobody else has."""
+    options = wish.model_dump(exclude={"names"})
+    async with platform.mirrors() as mirrors:
+        if wish.dry_run:
+            return await mirrors.end(wish.names, drop_table=wish.drop_table, dry_run=True)
+        async with platform.audit.witness(entry_of(caller, "cdc.end", ", ".join(wish.names), **options)):
+            return await mirrors.end(wish.names, drop_table=wish.drop_table, lose_history=wish.lose_history)
 
 
 @router.post("/cdc/wait", summary="Wait until mirrors have everything", responses={**_ERRORS, **documented(504)}, dependencies=_READ)

@@ -6,8 +6,11 @@ CaptureError
 ├── SlotLost              the slot is gone, or what it kept no longer joins on to what the mirrors have
 ├── DatasetStopped        one dataset cannot go on; the others do
 ├── Rewritten             a table was put into new files while it was read
+├── HistoryAtRisk         rows would be lost that only a mirror has
 └── NotApplied            something was not applied in time
 """
+
+from collections.abc import Mapping
 
 from chainstrata.errors import ChainStrataError
 
@@ -47,6 +50,19 @@ class DatasetStopped(CaptureError):
     def __init__(self, dataset: str, problem: str, *, hint: str) -> None:
         super().__init__(f"{dataset}: {problem}", hint=hint)
         self.dataset = dataset
+
+
+class HistoryAtRisk(CaptureError):
+    """Rows whose partitions left the source are in the mirror alone; they are not dropped by the way."""
+
+    code = "cdc_history_at_risk"
+    http_status = 409
+
+    def __init__(self, rows: Mapping[str, int]) -> None:
+        listed = ", ".join(f"{count} of {dataset}" for dataset, count in rows.items())
+        hint = "Keep the tables, or give these rows up with --lose-history (over HTTP: lose_history)."
+        super().__init__(f"rows that only their mirror has would be lost: {listed}", hint=hint)
+        self.rows = dict(rows)
 
 
 class Rewritten(CaptureError):

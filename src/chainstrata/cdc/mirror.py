@@ -7,6 +7,7 @@ makes the same rows come again, with the same versions.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from chainstrata.cdc.errors import DatasetStopped
+from chainstrata.cdc.history import History, Spans
 from chainstrata.cdc.model import TRUNCATE, Changes, Relation, RelationColumn
 from chainstrata.cdc.shape import Missing, Shaped, Target, shape, shape_copied
 from chainstrata.cdc.sink import Position, Rejected, Source, SourceColumn, Taken
@@ -26,9 +28,12 @@ from chainstrata.engines.clickhouse.arrow import plain_type
 from chainstrata.engines.clickhouse.errors import ColumnarBadValue
 from chainstrata.model import Dataset
 from chainstrata.model.columnar import DELETED, VERSION, create, mirror_table
+from chainstrata.model.columnar.ddl import alter
+from chainstrata.model.columnar.ddl import places as tables_of
 from chainstrata.model.columnar.types import UNBOUNDED
 from chainstrata.packs.strata.columnar import POSITIONS
 
+LOGGER: Final = logging.getLogger("chainstrata.cdc")
 HINT: Final = "Bring declaration and mirror in line, then run `chainstrata cdc resync {}`."
 _COLUMNAR: Final[Mapping[str, str]] = {
     "bool": "Bool",
@@ -44,6 +49,7 @@ _COLUMNAR: Final[Mapping[str, str]] = {
 }
 _WHOLE: Final[Mapping[str, str]] = {"uint64": "UInt64", "uint256": "UInt256"}
 _MOST_DIGITS: Final = 76
+_LONG: Final = 24 * 3600.0
 _BASE: Final = "_base_"
 _LACKS: Final = "_lacks_"
 # A change may touch any number of months, which the engine would take for a mistake.
@@ -76,6 +82,7 @@ class MirrorSink:
 
     def __init__(self, columnar: Columnar) -> None:
         self._columnar = columnar
+        self._history = History(columnar)
         self._ready: dict[str, _Ready] = {}
         self._revision = 0
         self._opened = False
@@ -145,6 +152,9 @@ class MirrorSink:
             has = await self._columns(name)
             await self._show(dataset, has)
         places = {column.name: place for place, column in enumerate(columns)}
+        unsent = {one.name for one in source.columns} - {one.name for one in source.sent} - set(dataset.key)
+        if fresh and (unsent := unsent & has.keys()):
+            has = await self._leave_out(dataset, sorted(unsent))
         absent = [column for column in has if column not in places and column not in (VERSION, DELETED)]
         # Rows from before a column was added come after it is in the mirror, where the log is read again: they have nothing in it.
         later = {one.name for one in source.columns if _comes_empty(one)} - set(before)
@@ -166,7 +176,7 @@ class MirrorSink:
 
         A `fresh` mirror has no rows yet, so that any column can be added to it.
         """
-        listed = [RelationColumn(one.name, one.type_oid, one.modifier, one.key) for one in source.columns]
+        listed = [RelationColumn(one.name, one.type_oid, one.modifier, one.key) for one in source.sent]
         found = await self._fit(dataset, listed, source, fresh=fresh)
         return [replace(target, place=place) for place, target in enumerate(found)]
 
@@ -190,6 +200,17 @@ class MirrorSink:
         await self._columnar.execute(
             f"ALTER TABLE {self._table(dataset)} ADD COLUMN IF NOT EXISTS {quote_name(column.name)} {nullable} AFTER {self._last(dataset)}"
         )
+
+    async def _leave_out(self, dataset: Dataset, columns: Sequence[str]) -> dict[str, str]:
+        """Have a mirror without columns that nobody could fill exactly as the server does."""
+        name = mirror_table(dataset).table.name
+        LOGGER.warning("%s: this server does not send the generated columns %s, and the mirror is without them", name, ", ".join(columns))
+        dropped = ", ".join(f"DROP COLUMN IF EXISTS {quote_name(column)}" for column in columns)
+        for table in tables_of(name, self._columnar.cluster):
+            await self._columnar.execute(alter(table, dropped, self._columnar.database, self._columnar.cluster))
+        has = await self._columns(name)
+        await self._show(dataset, has)
+        return has
 
     async def _show(self, dataset: Dataset, has: Mapping[str, str]) -> None:
         mirror = mirror_table(dataset)
@@ -243,12 +264,30 @@ class MirrorSink:
             settings=_ANY_PARTITIONS,
         )
 
-    async def clear(self, dataset: Dataset) -> None:
-        self._ready.pop(dataset.full_name, None)
-        mirror = mirror_table(dataset)
-        for statement in mirror.drop(self._columnar.database, self._columnar.cluster):
-            await self._columnar.execute(statement)
+    async def clear(self, dataset: Dataset, spans: Spans) -> None:
+        await self._history.put_aside(dataset, spans)
+        await self._drop(dataset)
         await self.create(dataset)
+
+    async def put_back(self, dataset: Dataset) -> None:
+        await self._history.put_back(dataset)
+
+    async def drop(self, dataset: Dataset) -> None:
+        """Remove a mirror for good, what was put aside of it too."""
+        await self._drop(dataset)
+        await self._history.forget(dataset)
+
+    async def _drop(self, dataset: Dataset) -> None:
+        self._ready.pop(dataset.full_name, None)
+        for statement in mirror_table(dataset).drop(self._columnar.database, self._columnar.cluster):
+            await self._columnar.execute(statement)
+
+    async def count(self, dataset: Dataset, spans: Spans) -> tuple[int, int] | None:
+        """Return how many rows a mirror has, and how many of them nobody else has; None where there is no mirror."""
+        if not await self._columns(mirror_table(dataset).table.name):
+            return None
+        rows = await self._columnar.fetch_value(f"SELECT count() FROM {self._table(dataset)} FINAL", timeout=_LONG)
+        return int(rows), await self._history.count(dataset, spans)
 
     async def _write(self, dataset: Dataset, targets: Sequence[Target], shaped: Shaped) -> Taken:
         table, rejected = shaped.rows, [_rejected(dataset, one.lsn, one.content, "bad_value", one.problem) for one in shaped.refused]
@@ -367,7 +406,7 @@ def _lacking(dataset: Dataset, gone: Sequence[str], source: Source) -> DatasetSt
     """Return why a mirror cannot do with what changes bring."""
     if set(gone) <= {column.name for column in source.columns if column.generated}:
         problem = f"the server generates the columns {', '.join(gone)} and does not send them, as PostgreSQL does from 18 on"
-        hint = f"Name the other columns in Mirror(columns=…), or move to a newer server; then run `chainstrata cdc resync {dataset.full_name}`."
+        hint = f"Run `chainstrata cdc resync {dataset.full_name}`: it is made without them. Mirror(columns=…) leaves them out for good."
         return DatasetStopped(dataset.full_name, problem, hint=hint)
     problem = f"the mirror has the columns {', '.join(gone)}, and changes no longer bring them"
     return DatasetStopped(dataset.full_name, problem, hint=HINT.format(dataset.full_name))

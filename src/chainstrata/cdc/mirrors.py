@@ -13,6 +13,7 @@ from psycopg import sql
 from chainstrata.cdc import slot as slots
 from chainstrata.cdc.assemble import HEARTBEAT
 from chainstrata.cdc.copy import Copier
+from chainstrata.cdc.ending import Ended, Ending
 from chainstrata.cdc.errors import DatasetStopped, NotApplied, Rewritten
 from chainstrata.cdc.mirror import MirrorSink
 from chainstrata.cdc.model import parse_lsn, show_lsn
@@ -99,6 +100,14 @@ class Mirrors:
                 raise UnknownName("mirrored dataset", name, list(self._mirrored))
         return [self._mirrored[name] for name in names or self._mirrored]
 
+    async def _living(self, names: Sequence[str]) -> list[Dataset]:
+        """Return the named datasets, or all whose mirrors have not ended."""
+        ended = await self._store.list_ended()
+        for name in names:
+            if name in ended:
+                raise DatasetStopped(name, "its mirror was ended", hint=f"`chainstrata cdc resync {name}` begins it anew.")
+        return [dataset for dataset in self.chosen(names) if dataset.full_name not in ended]
+
     # Looking ---------------------------------------------------------------------------------------------------------
 
     async def status(self, names: Sequence[str] = ()) -> CaptureStatus:
@@ -144,7 +153,7 @@ class Mirrors:
         """Wait until mirrors have everything that was committed before a position, or before now. Raises `NotApplied`."""
         if lsn is None:
             lsn = int(await self._database.fetch_value(slots.QUERIES.log_end))
-        wanted = {dataset.full_name for dataset in self.chosen(names)}
+        wanted = {dataset.full_name for dataset in await self._living(names)}
         deadline = monotonic() + within
         never = asyncio.Event()
         # Where nothing else is written, this is what comes by to tell how far the log has been read.
@@ -188,8 +197,27 @@ class Mirrors:
         return sorted(row.dataset for row in rows)
 
     async def resync(self, names: Sequence[str]) -> list[str]:
-        """Let mirrors be emptied and copied anew; return which."""
+        """Let mirrors be copied anew, those that were ended too; return which. Rows that only the mirror has stay in it."""
         return [dataset.full_name for dataset in self.chosen(names) if await self._store.begin_anew(dataset.full_name)]
+
+    async def end(
+        self,
+        names: Sequence[str],
+        *,
+        drop_table: bool = False,
+        lose_history: bool = False,
+        dry_run: bool = False,
+        within: float = 30.0,
+    ) -> Ended:
+        """End mirrors for good: nothing is captured for them any more, and when none is left the server keeps no log.
+
+        Their tables stay as they are, or are dropped; with `dry_run` say only what would be. Raises `HistoryAtRisk` where dropping
+        them would lose rows that nobody else has, unless that is meant.
+        """
+        ending = Ending(self._database, self._mirrored, self._sink, self._options)
+        if dry_run:
+            return await ending.plan(names, drop_table=drop_table)
+        return await ending.end(names, drop_table=drop_table, lose_history=lose_history, within=within)
 
     # Dead letters ----------------------------------------------------------------------------------------------------
 
@@ -244,7 +272,7 @@ class Mirrors:
 
         reconciler = Reconciler(self._database, self._columnar, self._sink, wait)
         found = []
-        for dataset in self.chosen(names):
+        for dataset in await self._living(names):
             found.append(await self._compare(reconciler, dataset, repair=repair))
             watch(found[-1])
         return found

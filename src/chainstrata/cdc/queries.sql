@@ -39,7 +39,15 @@ SELECT schemaname || '.' || tablename AS name FROM pg_publication_tables WHERE p
 
 -- show_publication
 -- A publication, if it is there.
-SELECT pubviaroot AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AS right FROM pg_publication WHERE pubname = %(publication)s;
+SELECT pubviaroot AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AND coalesce(to_jsonb(p) ->> 'pubgencols', 's') = 's' AS right
+FROM pg_publication p WHERE pubname = %(publication)s;
+
+-- sends_generated
+-- Whether generated columns are published. Before version 18 there is no such thing.
+SELECT coalesce(
+    (SELECT coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false) FROM pg_publication p WHERE pubname = %(publication)s),
+    current_setting('server_version_num')::int >= 180000
+);
 
 -- list_missing
 -- Those of the named tables that are not there yet.
@@ -101,9 +109,10 @@ WHERE dataset = %(dataset)s AND state = ANY (%(from)s) RETURNING dataset;
 UPDATE strata.cdc_dataset SET state = 'paused', since = now() WHERE dataset = ANY (%(datasets)s) AND state = 'streaming' RETURNING dataset;
 
 -- resume
--- Let datasets go on that wait: with their copy if that is not whole, else with the changes since.
+-- Let datasets go on that wait: with their copy if that was not begun or is not whole, else with the changes since.
 UPDATE strata.cdc_dataset m
-SET state = CASE WHEN EXISTS (SELECT FROM strata.cdc_chunk c WHERE c.dataset = m.dataset AND c.done_at IS NULL) THEN 'copying'
+SET state = CASE WHEN NOT EXISTS (SELECT FROM strata.cdc_chunk c WHERE c.dataset = m.dataset) THEN 'waiting'
+        WHEN EXISTS (SELECT FROM strata.cdc_chunk c WHERE c.dataset = m.dataset AND c.done_at IS NULL) THEN 'copying'
         ELSE 'streaming' END,
     since = now(), error_code = NULL, error = NULL, hint = NULL
 WHERE dataset = ANY (%(datasets)s) AND state IN ('paused', 'stopped') RETURNING dataset;
@@ -114,6 +123,15 @@ UPDATE strata.cdc_dataset
 SET state = 'waiting', since = now(), error_code = NULL, error = NULL, hint = NULL, copied_rows = 0, rows = 0, dead_letters = 0, errors = 0,
     applied_lsn = NULL, applied_at = NULL, lag_p50 = NULL, lag_p95 = NULL, lag_p99 = NULL
 WHERE dataset = %(dataset)s RETURNING dataset;
+
+-- forget_dataset
+-- Forget a dataset that is declared to be mirrored no more.
+DELETE FROM strata.cdc_dataset WHERE dataset = %(dataset)s;
+
+-- list_released
+-- The times of partitions that nothing keeps any more: they may be dropped at any moment.
+SELECT lower_bound, upper_bound FROM strata.departure
+WHERE dataset = %(dataset)s AND released_at IS NOT NULL AND dropped_at IS NULL AND abandoned_at IS NULL;
 
 -- note_progress
 -- Note how far a dataset is and how it goes.
@@ -162,6 +180,11 @@ ORDER BY id DESC LIMIT %(most)s;
 UPDATE strata.cdc_dead_letter SET state = %(state)s, settled_at = now()
 WHERE state = 'held' AND (cardinality(%(ids)s::bigint[]) = 0 OR id = ANY (%(ids)s))
     AND (cardinality(%(datasets)s::text[]) = 0 OR dataset = ANY (%(datasets)s));
+
+-- hold_mirror
+-- One mirror as it is kept, and as it will be kept until this transaction ends: whoever begins it anew waits.
+SELECT state, error, coalesce((applied_lsn::pg_lsn - '0/0'::pg_lsn)::bigint, 0) AS lsn FROM strata.cdc_dataset
+WHERE dataset = %(dataset)s FOR SHARE;
 
 -- show_mirror
 -- One mirror as it is kept, and how far it is as a position; none where it was never begun.

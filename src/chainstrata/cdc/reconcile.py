@@ -7,7 +7,6 @@ looked at again at a later position, so that a table that is written to all the 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -17,13 +16,12 @@ from psycopg.rows import tuple_row
 from chainstrata.cdc import canonical
 from chainstrata.cdc import slot as slots
 from chainstrata.cdc.copy import Copier, check_files, list_files, under_snapshot
+from chainstrata.cdc.history import History, Spans, is_present, list_spans
 from chainstrata.cdc.mirror import MirrorSink
 from chainstrata.cdc.model import show_lsn
 from chainstrata.cdc.shape import Target
 from chainstrata.engines.clickhouse import Columnar, quote_name, quote_names
 from chainstrata.engines.postgres import Database
-from chainstrata.engines.postgres.partitioning import Span
-from chainstrata.engines.postgres.partitioning.catalog import list_partitions
 from chainstrata.model import Dataset
 from chainstrata.model.columnar import VERSION, mirror_table
 
@@ -31,7 +29,6 @@ _ROUNDS: Final = 5
 _LONG: Final = 24 * 3600.0
 _AT_ONCE: Final = 2000
 SHOWN: Final = 100
-_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2299, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,7 @@ class Reconciler:
         self._columnar = columnar
         self._sink = sink
         self._wait = wait
+        self._history = History(columnar)
         self._copier = Copier(database.conninfo, sink)
 
     async def compare(self, dataset: Dataset, parents: Mapping[str, Dataset], *, repair: bool = False) -> Reconciled:
@@ -101,12 +99,12 @@ class Reconciler:
         found = _Found()
         result: tuple[str, int, int] | None = None
         ranges: list[str] | None = None
-        repaired = departed = 0
+        repaired = 0
         for _ in range(_ROUNDS):
             files = await list_files(self._database, dataset)
             async with slots.export_snapshot(self._database.conninfo) as (snapshot, lsn):
                 await self._wait(dataset.full_name, lsn)
-                look = _Look(self._columnar, dataset, targets, lsn, await self._spans(dataset))
+                look = _Look(self._columnar, dataset, targets, lsn, await list_spans(self._database, dataset))
                 async with under_snapshot(self._database.conninfo, snapshot, name="chainstrata reconcile") as session:
                     ours = await look.source_sums(session, ranges)
                     # Having read, the session keeps the table from being rewritten.
@@ -123,7 +121,6 @@ class Reconciler:
             found.extra |= step.extra
             found.different |= step.different
             found.moving = step.moving
-            departed = await look.departed()
             if not step.moving:
                 break
             ranges = sorted({key[: canonical.RANGE_DIGITS] for key in step.moving})
@@ -135,7 +132,7 @@ class Reconciler:
             extra=len(found.extra),
             different=len(found.different),
             orphaned=orphaned,
-            departed=departed,
+            departed=await self._history.count(dataset, await list_spans(self._database, dataset)),
             unsettled=len(found.moving),
             repaired=repaired,
             missing_keys=tuple(found.missing.values())[:SHOWN],
@@ -143,20 +140,6 @@ class Reconciler:
             different_keys=tuple(found.different.values())[:SHOWN],
             orphaned_keys=orphans,
         )
-
-    async def _spans(self, dataset: Dataset) -> list[Span] | None:
-        """Return the times the source has partitions for, joined where they meet; None where it has all times."""
-        if not dataset.partitioned:
-            return None
-        async with self._database.connection() as connection:
-            partitions = await list_partitions(connection, dataset.schema, dataset.table.name)
-        joined: list[Span] = []
-        for span in sorted(partition.span for partition in partitions):
-            if joined and joined[-1].end >= span.start:
-                joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
-            else:
-                joined.append(span)
-        return joined
 
     async def _repair(self, dataset: Dataset, targets: Sequence[Target], found: _Found, copy: Any, lsn: int) -> int:
         """Write what is missing or different as it is at the position, and remove what is extra. Later changes stand above it."""
@@ -195,7 +178,7 @@ class Reconciler:
 class _Look:
     """One look at both sides of a dataset, at one position."""
 
-    def __init__(self, columnar: Columnar, dataset: Dataset, targets: Sequence[Target], lsn: int, spans: Sequence[Span] | None) -> None:
+    def __init__(self, columnar: Columnar, dataset: Dataset, targets: Sequence[Target], lsn: int, spans: Spans) -> None:
         self._columnar = columnar
         self._dataset = dataset
         self._targets = targets
@@ -204,7 +187,7 @@ class _Look:
         self._exact = [target for target in targets if target.name not in self._tolerance]
         self._near = [target for target in targets if target.name in self._tolerance]
         self._table = f"{quote_name(columnar.database)}.{quote_name(mirror_table(dataset).table.name)}"
-        self._present = "1" if spans is None else self._within(spans)
+        self._present = is_present(dataset, spans)
 
     async def source_sums(self, session: Any, ranges: Sequence[str] | None) -> _Sums:
         key = canonical.source_key(self._targets)
@@ -313,18 +296,3 @@ class _Look:
             f"SELECT DISTINCT {key} AS key FROM {self._table} WHERE {VERSION} >= {{lsn:UInt64}} AND {chosen}", params, timeout=_LONG
         )
         return {row[0]: tuple(row[1:]) for row in rows}, {row[0] for row in moving}
-
-    def _within(self, spans: Sequence[Span]) -> str:
-        """Return the condition that a row's time has a partition in the source still."""
-        name = quote_name(self._dataset.time)
-        ranges = [(max(span.start, _EARLIEST), min(span.end, _LATEST)) for span in spans]
-        parts = [f"({name} >= {_instant(start)} AND {name} < {_instant(end)})" for start, end in ranges]
-        return f"({' OR '.join(parts)})" if parts else "0"
-
-    async def departed(self) -> int:
-        """Count rows of times whose partitions have left the source."""
-        return int(await self._columnar.fetch_value(f"SELECT count() FROM {self._table} FINAL WHERE NOT {self._present}"))
-
-
-def _instant(when: datetime) -> str:
-    return f"toDateTime64('{when:%Y-%m-%d %H:%M:%S.%f}', 6, 'UTC')"

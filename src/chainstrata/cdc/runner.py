@@ -22,6 +22,7 @@ from chainstrata.cdc import slot as slots
 from chainstrata.cdc.assemble import HEARTBEAT
 from chainstrata.cdc.copy import Chunk, Copier, Files, do_all, list_files, load_chunks, plan_chunks, save_chunks, within
 from chainstrata.cdc.errors import DatasetStopped, Rewritten
+from chainstrata.cdc.history import list_spans
 from chainstrata.cdc.mirror import MirrorSink
 from chainstrata.cdc.model import POSTGRES_EPOCH, Batch, Changes, group, show_lsn
 from chainstrata.cdc.options import Options
@@ -93,6 +94,9 @@ class Capture:
         self._followed: dict[str, Followed] = {}
         self._prepared: dict[str, object] = {}
         self._reopen = asyncio.Event()
+        self._ended: frozenset[str] = frozenset()
+        self._changed = asyncio.Event()
+        """Which datasets are followed is not what it was when publication and slot were looked at."""
         self._writing = asyncio.Lock()
         self._deciding = asyncio.Lock()
         """The states here change with those in the database, or the server might be told to forget what is still needed."""
@@ -110,9 +114,15 @@ class Capture:
                 if await happened(stop, self.options.lock_every):
                     return
             try:
-                name = await self._begin(session)
                 while not stop.is_set():
-                    await self._follow(session, name, stop)
+                    self._changed.clear()
+                    name = await self._begin(session)
+                    if not name:
+                        await happened(stop, self.options.lock_every)
+                        continue
+                    while not stop.is_set() and not self._changed.is_set():
+                        await self._follow(session, name, stop)
+                    await self._end_copying()
             except BaseExceptionGroup as errors:
                 # Tasks that belong together fail together; the first failure is the one that tells.
                 raise _first(errors) from errors
@@ -128,16 +138,21 @@ class Capture:
     # Beginning -------------------------------------------------------------------------------------------------------
 
     async def _begin(self, session: Connection) -> str:
-        """Make publication and slot, and find out from where each dataset goes on."""
-        self._server = await slots.inspect(session, self._database.conninfo)
-        published = await slots.publish(session, list(self._datasets.values()), version=self._server.version)
-        await self.store.add([dataset.full_name for dataset in published])
+        """Make publication and slot, and find out from where each dataset goes on. Return the slot's name, empty if nothing is followed."""
         name = self.options.slot or await slots.slot_name(session)
+        self._followed.clear()
+        self._ended = await self.store.list_ended()
+        wanted = [dataset for full_name, dataset in self._datasets.items() if full_name not in self._ended]
+        if not wanted:
+            await slots.withdraw(session, name)
+            return ""
+        self._server = await slots.inspect(session, self._database.conninfo)
+        published = await slots.publish(session, wanted, version=self._server.version)
+        await self.store.add([dataset.full_name for dataset in published])
         positions = await self._sink.open()
         found = await slots.find_slot(session, name)
         health = Health(found, self._server, read_switches(self._server.histories))
         known = {dataset.full_name for dataset in published}
-        self._followed.clear()
         for row in await self.store.list_mirrors():
             if row.dataset in known:
                 self._followed[row.dataset] = await self._place(row.dataset, State(row.state), positions.get(row.dataset), health)
@@ -314,9 +329,13 @@ class Capture:
         async with self._deciding:
             for row in await self.store.list_mirrors():
                 followed = self._followed.get(row.dataset)
+                state = State(row.state)
+                if (state is State.ENDED) != (row.dataset in self._ended) and row.dataset in self._datasets:
+                    # Publication and slot have to be brought in line with it first.
+                    self._changed.set()
+                    self._reopen.set()
                 if followed is None:
                     continue
-                state = State(row.state)
                 if state is State.STREAMING and followed.state is not state and not opening:
                     # What it missed is read again; until then it is not to be taken for having it.
                     self._reopen.set()
@@ -386,14 +405,16 @@ class Capture:
         # Pieces that were planned and not begun say nothing: what they begin with may be forgotten already.
         fresh = followed.state is State.WAITING or not chunks or not followed.lsn
         if fresh:
-            # A batch in the making may have rows of it, and so may what is being noted.
+            # A batch in the making may have rows of it, and so may what is being noted; none comes after those.
             async with self._writing, self._placing:
-                await self._sink.clear(dataset)
                 self._prepared.pop(followed.name, None)
+            await self._sink.clear(dataset, await list_spans(self._database, dataset, staying=True))
+            async with self._placing:
                 await self._sink.commit([self._position(followed.name, lsn)])
                 followed.lsn = lsn
         targets = await self._sink.targets(dataset, await self._source(dataset, set()), fresh=fresh)
         if fresh:
+            await self._sink.put_back(dataset)
             chunks = await plan_chunks(self._database, dataset, rows_each=self.options.copy_rows)
             await save_chunks(self._database, dataset, chunks)
         async with self._deciding:

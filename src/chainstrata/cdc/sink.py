@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from chainstrata.cdc.model import Changes, Relation
 from chainstrata.cdc.values import CatalogType
+from chainstrata.engines.postgres.partitioning import Span
 from chainstrata.model import Dataset
 
 
@@ -32,6 +33,13 @@ class Source:
 
     columns: tuple[SourceColumn, ...]
     types: Mapping[int, CatalogType]
+    sends_generated: bool = True
+    """Whether changes bring the columns that the server generates; servers before 18 cannot."""
+
+    @property
+    def sent(self) -> tuple[SourceColumn, ...]:
+        """The columns that changes bring."""
+        return tuple(one for one in self.columns if self.sends_generated or not one.generated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,10 @@ class Sink(Protocol):
         """Remember how far it is, for good when this returns."""
         ...
 
-    async def clear(self, dataset: Dataset) -> None:
-        """Forget all rows of a dataset, before they are copied anew."""
+    async def clear(self, dataset: Dataset, spans: Sequence[Span] | None) -> None:
+        """Make ready for a copy: forget all rows, but keep aside those of times the source has no more."""
+        ...
+
+    async def put_back(self, dataset: Dataset) -> None:
+        """Take back what was kept aside; raise `DatasetStopped` if it does not fit any more."""
         ...

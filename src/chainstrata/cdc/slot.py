@@ -4,6 +4,8 @@ Everything here can be done again: what is right already is left alone. A slot i
 that has rows; a slot that should be there and is not means that changes are gone.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,12 +19,15 @@ from chainstrata.cdc.sink import Source, SourceColumn
 from chainstrata.cdc.values import CatalogType
 from chainstrata.engines.postgres import Connection, Database, load_queries, open_replication
 from chainstrata.engines.postgres.partitioning import describe
+from chainstrata.engines.postgres.waiting import happened
 from chainstrata.model import Dataset
 
 QUERIES = load_queries(__package__)
 PUBLICATION: Final = "chainstrata"
 FAILOVER_FROM: Final = 170_000
 GENERATED_FROM: Final = 180_000
+_RELEASED_WITHIN: Final = 10.0
+_TRY_EVERY: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +121,20 @@ async def create_slot(connection: Connection, name: str, *, version: int) -> int
 
 
 async def drop_slot(connection: Connection, name: str) -> None:
-    """Drop the slot if it is there."""
-    await connection.execute(QUERIES.drop_slot, {"slot": name})
+    """Drop the slot if it is there, as soon as nobody reads it: the server takes a moment to notice that a reader is gone."""
+    never = asyncio.Event()
+    deadline = time.monotonic() + _RELEASED_WITHIN
+    while await find_slot(connection, name) is not None:
+        await connection.execute(QUERIES.drop_slot, {"slot": name})
+        if time.monotonic() > deadline:
+            raise CannotCapture(f"the slot {name} is read by somebody, and cannot be dropped", hint="Stop who reads it.")
+        await happened(never, _TRY_EVERY)
+
+
+async def withdraw(connection: Connection, name: str) -> None:
+    """Take slot and publication away: nothing is captured any more."""
+    await drop_slot(connection, name)
+    await connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(PUBLICATION)))
 
 
 @asynccontextmanager
@@ -142,4 +159,5 @@ async def read_source(database: Database, dataset: Dataset, types: Mapping[int, 
     """Return a table's columns as they are now."""
     rows = await database.fetch_all(QUERIES.describe_source, {"schema": dataset.schema, "table": dataset.table.name})
     columns = (SourceColumn(row.name, row.type_oid, row.modifier, row.nullable, row.has_default, row.generated, row.key) for row in rows)
-    return Source(tuple(columns), types)
+    sends_generated = bool(await database.fetch_value(QUERIES.sends_generated, {"publication": PUBLICATION}))
+    return Source(tuple(columns), types, sends_generated)

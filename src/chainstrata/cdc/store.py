@@ -25,6 +25,7 @@ class State(StrEnum):
     PAUSED = "paused"
     STOPPED = "stopped"
     LOST = "lost"
+    ENDED = "ended"
 
 
 HOLDING = frozenset({State.COPYING, State.STREAMING, State.PAUSED, State.STOPPED})
@@ -112,6 +113,20 @@ class Store:
             found = await connection.fetch_all(QUERIES.begin_anew, {"dataset": dataset})
             await connection.execute(QUERIES.drop_chunks, {"dataset": dataset})
         return bool(found)
+
+    async def list_ended(self) -> frozenset[str]:
+        return frozenset(row.dataset for row in await self.list_mirrors() if row.state == State.ENDED)
+
+    async def end(self, dataset: str, *, forget: bool) -> None:
+        """Let a dataset be followed no more, and give up what was put aside of it; `forget` that it ever was."""
+        async with self._database.transaction() as connection:
+            if forget:
+                await connection.execute(QUERIES.forget_dataset, {"dataset": dataset})
+            else:
+                row = {"dataset": dataset, "state": State.ENDED.value, "from": [one.value for one in State]}
+                await connection.execute(QUERIES.set_state, {**row, "error_code": None, "error": None, "hint": None})
+            await connection.execute(QUERIES.drop_chunks, {"dataset": dataset})
+            await connection.execute(QUERIES.settle_dead, {"state": "dropped", "ids": [], "datasets": [dataset]})
 
     async def note(self, dataset: str, progress: Progress) -> None:
         lags = progress.lags or (None, None, None)

@@ -71,10 +71,44 @@ async def resume(names: Names = None) -> None:
 
 @app.command("resync")
 async def resync(names: Chosen) -> None:
-    """Empty mirrors and copy them anew. Until a mirror is copied, reading it gives what is there by then."""
+    """Copy mirrors anew, those that were ended too. Rows whose partitions have left the source stay in them.
+
+    Until a mirror is copied, reading it gives what is there by then.
+    """
     async with open_platform() as platform, platform.mirrors() as mirrors:
         done = await mirrors.resync(names)
     output().show(done, lambda: output().line(f"{', '.join(done) or 'none'}: copied anew, as soon as somebody follows the log"))
+
+
+@app.command("end")
+async def end(
+    names: Chosen,
+    drop_table: Annotated[bool, typer.Option("--drop-table", help="Drop their tables too. Else they stay as they are.")] = False,
+    lose_history: Annotated[
+        bool, typer.Option("--lose-history", help="Drop tables also where rows are in them that nobody else has.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """End mirrors for good. With the last one the server stops to keep log. `resync` begins one anew."""
+    async with open_platform() as platform, platform.mirrors() as mirrors:
+        planned = await mirrors.end(names, drop_table=drop_table, dry_run=True)
+        if not (dry_run or yes) and not typer.confirm(f"End {', '.join(one.dataset for one in planned.mirrors)}?", err=True):
+            raise UsageError("nothing was ended")
+        done = planned if dry_run else await mirrors.end(names, drop_table=drop_table, lose_history=lose_history)
+
+    def render() -> None:
+        head = ["dataset", "was", "applied", "rows", "only there", "put aside", "table"]
+        rows = [
+            [one.dataset, one.state, one.applied_lsn, *map(show_count, (one.rows, one.only_there, one.put_aside)), one.table]
+            for one in done.mirrors
+        ]
+        output().table(head, rows, right=head[3:6])
+        output().line(f"slot {done.slot}: {'dropped, nothing is captured any more' if done.slot_dropped else 'stays, for the others'}")
+        if dry_run:
+            output().line("Nothing was done.")
+
+    output().show(done, render)
 
 
 @app.command("run")

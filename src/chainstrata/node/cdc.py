@@ -79,7 +79,7 @@ async def find_trouble(database: Database, config: Config) -> list[Finding]:
     if slot is None:
         return found
     if not followed:
-        hint = "Start a node with cdc.enabled, or `chainstrata cdc run`. For good: drop the slot, or the log fills the disk."
+        hint = "Start a node with cdc.enabled, or `chainstrata cdc run`. For good: `chainstrata cdc end`, or the log fills the disk."
         found.append(Finding(Severity.WARNING, "mirrors_unfollowed", "cdc", "mirrors wait, and nobody follows the log", hint))
     most = config[CDC_KEPT_MB] * 1024 * 1024
     if slot.kept_bytes > most // 2:
@@ -107,14 +107,14 @@ class MirrorNeeds:
         return _why(row, leaving)
 
     async def let_go(self, connection: Connection, leaving: Leaving) -> None:
-        reason = _why(await connection.fetch_one(QUERIES.show_mirror, {"dataset": leaving.table}), leaving)
+        reason = _why(await connection.fetch_one(QUERIES.hold_mirror, {"dataset": leaving.table}), leaving)
         if reason is not None:
             raise MirrorsBehind(f"{leaving.table}: {reason}", hint="`chainstrata cdc status` says more.")
 
 
 def _why(row: Any, leaving: Leaving) -> str | None:
     """Return why a mirror still needs the rows. One that was never begun needs none: it will begin with what is there then."""
-    if row is None:
+    if row is None or row.state == State.ENDED:
         return None
     if row.state != State.STREAMING:
         return f"it is {row.state}{f', {row.error}' if row.error else ''}"

@@ -170,7 +170,9 @@ cdc_dataset = sa.Table(
     "cdc_dataset",
     METADATA,
     column("dataset", sa.Text, doc="Mirrored dataset, by full name."),
-    column("state", sa.Text, doc="waiting for its copy, copying, streaming, paused by a person, stopped by a problem, or lost."),
+    column(
+        "state", sa.Text, doc="waiting for its copy, copying, streaming, paused by a person, stopped by a problem, lost, or ended for good."
+    ),
     column("since", INSTANT, server_default=sa.func.now(), doc="When it came into this state."),
     column("error_code", sa.Text, nullable=True, doc="What stopped it, as a code."),
     column("error", sa.Text, nullable=True, doc="What stopped it, for people."),
@@ -185,7 +187,7 @@ cdc_dataset = sa.Table(
     column("lag_p95", sa.Double, nullable=True, doc="The same for 95 of 100."),
     column("lag_p99", sa.Double, nullable=True, doc="The same for 99 of 100."),
     sa.PrimaryKeyConstraint("dataset", name="cdc_dataset_pkey"),
-    check("cdc_dataset_state_known", "state IN ('waiting', 'copying', 'streaming', 'paused', 'stopped', 'lost')"),
+    check("cdc_dataset_state_known", "state IN ('waiting', 'copying', 'streaming', 'paused', 'stopped', 'lost', 'ended')"),
     comment="One row per mirrored dataset: how its mirror is kept, and how far it is.",
 )
 cdc_chunk = sa.Table(

@@ -141,7 +141,7 @@ def upgrade() -> None:
             "state",
             sa.Text(),
             nullable=False,
-            comment="waiting for its copy, copying, streaming, paused by a person, stopped by a problem, or lost.",
+            comment="waiting for its copy, copying, streaming, paused by a person, stopped by a problem, lost, or ended for good.",
         ),
         sa.Column(
             "since",
@@ -169,7 +169,10 @@ def upgrade() -> None:
         sa.Column("lag_p95", sa.Double(), nullable=True, comment="The same for 95 of 100."),
         sa.Column("lag_p99", sa.Double(), nullable=True, comment="The same for 99 of 100."),
         sa.PrimaryKeyConstraint("dataset", name="cdc_dataset_pkey"),
-        sa.CheckConstraint("state IN ('waiting', 'copying', 'streaming', 'paused', 'stopped', 'lost')", name="cdc_dataset_state_known"),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'copying', 'streaming', 'paused', 'stopped', 'lost', 'ended')",
+            name="cdc_dataset_state_known",
+        ),
         schema="strata",
         comment="One row per mirrored dataset: how its mirror is kept, and how far it is.",
     )
