@@ -4,14 +4,14 @@ A generator returns pages. It must give the same text every time, without an eng
 that looks for stale pages runs them all. To add one, write a module here with a function `pages` and name it in GENERATORS.
 """
 
-from tools.docs import api, commands, conformance, errors, packs, questions, settings
+from tools.docs import api, commands, conformance, errors, metrics, packs, questions, settings
 from tools.docs.page import MARK, Generator
 from tools.tree import ROOT
 
 __all__ = ["DOCS", "GENERATORS", "build_pages", "find_orphans", "find_stale"]
 
 DOCS = ROOT / "docs"
-PAGES = (conformance, packs, questions, settings, commands, errors, api)
+PAGES = (conformance, packs, questions, settings, commands, errors, api, metrics)
 GENERATORS: tuple[Generator, ...] = tuple(module.pages for module in PAGES)
 
 

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from chainstrata import __version__
 from chainstrata.access import Role
-from chainstrata.api import cdc, filled, ingest, keys, reads, tails
+from chainstrata.api import cdc, filled, ingest, keys, metrics, reads, tails
 from chainstrata.api.access import Doorkeeper, guard
 from chainstrata.api.backfills import backfills_router
 from chainstrata.api.bodies import SmallBodies
@@ -57,6 +57,7 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     app.include_router(filled.router, prefix=PREFIX)
     app.include_router(ingest.router, prefix=PREFIX)
     app.include_router(health_router)
+    app.include_router(metrics.router)
     app.include_router(status_router, prefix=PREFIX)
     app.include_router(jobs_router, prefix=PREFIX)
     app.include_router(backfills_router, prefix=PREFIX)

@@ -295,6 +295,28 @@ CAPTURE: Final[dict[str, Any]] = {
     ],
 }
 
+METRICS: Final = """# HELP chainstrata_mirror_lag_seconds From commit to visible: what half, 95 and 99 of 100 transactions do not exceed.
+# TYPE chainstrata_mirror_lag_seconds gauge
+chainstrata_mirror_lag_seconds{dataset="prices.minute",quantile="0.95"} 0.21
+"""
+
+ENDED: Final[dict[str, Any]] = {
+    "mirrors": [
+        {
+            "dataset": "prices.minute",
+            "state": "streaming",
+            "applied_lsn": "0/1A2B3C8",
+            "rows": 5000,
+            "only_there": 1200,
+            "put_aside": 0,
+            "table": "kept",
+        }
+    ],
+    "slot": "chainstrata_16384",
+    "slot_dropped": False,
+    "done": False,
+}
+
 DEAD_LETTER: Final[dict[str, Any]] = {
     "id": 17,
     "dataset": "prices.minute",

@@ -10,9 +10,11 @@ from chainstrata.access import Audit, Keys
 from chainstrata.config import BACKFILL_LEASE, BACKFILL_WORKERS, PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.child import Progress
-from chainstrata.errors import UnknownName
+from chainstrata.errors import ChainStrataError, UnknownName
 from chainstrata.model import Catalog
+from chainstrata.monitor.metrics import Figures
 from chainstrata.node.columnar import ColumnarAccess
+from chainstrata.node.metrics import Tally, measure
 from chainstrata.node.spool import judge_spool
 from chainstrata.packs import load_catalog
 from chainstrata.query import Pulse, Reader, Tails
@@ -66,6 +68,8 @@ class Platform:
         """What longer looks in the background found last; a status includes it."""
         self.versions: tuple[monitor.SchemaVersion, ...] = ()
         """How far the schema of each pack is, as the same looks saw it."""
+        self.tally = Tally()
+        """What was taken in by this process."""
         self._sizes = monitor.Sizes()
         self._gate: Gate | None = None
         self._columnar = columnar or ColumnarAccess(config)
@@ -80,10 +84,16 @@ class Platform:
         They are committed when this returns, or, while PostgreSQL is away, safe on disk (`answer.spooled`). Small batches of many
         callers share transactions. Raises `TryLater` when there is no room for them.
         """
-        if self.catalog.is_columnar(dataset):
-            return await self.columnar_ingest.ingest(dataset, source, **options)
-        answer = await self.gate.ingest(dataset, source, **options)
-        self.pulse.wrote(answer.lsn)
+        try:
+            if self.catalog.is_columnar(dataset):
+                answer = await self.columnar_ingest.ingest(dataset, source, **options)
+            else:
+                answer = await self.gate.ingest(dataset, source, **options)
+                self.pulse.wrote(answer.lsn)
+        except ChainStrataError as error:
+            self.tally.refuse(dataset, error)
+            raise
+        self.tally.took(answer)
         return answer
 
     @property
@@ -288,6 +298,10 @@ class Platform:
     async def health(self) -> monitor.Health:
         """Say cheaply whether the platform can do its work."""
         return await monitor.health(self.database)
+
+    async def metrics(self, node: monitor.NodeStatus | None = None) -> Figures:
+        """Measure what is cheap to measure. `node` is the node's own account, where there is one."""
+        return await measure(self, node)
 
     async def status(self, node: monitor.NodeStatus | None = None) -> monitor.Status:
         """Look at everything: engines, packs, datasets, findings. `node` is the node's own account, where there is one."""
