@@ -18,7 +18,7 @@ from typing import NoReturn
 import psycopg
 import pytest
 
-from tests.fixtures.node import COMMAND, NOBODY, clean_environment, run_command, running_node, start_node
+from tests.fixtures.node import COMMAND, NOBODY, clean_environment, connect, run_command, running_node, start_node
 from tests.fixtures.postgres import copy_home, make_home
 from tools.tree import ROOT
 
@@ -43,15 +43,6 @@ def settled() -> Iterator[Path]:
 def place(settled: Path, fresh: Path) -> Path:
     """Give a home of this test's own, in a path with spaces, on which a node was up before."""
     return copy_home(settled, fresh)
-
-
-def connect(home: Path) -> psycopg.Connection[tuple[object, ...]]:
-    """Connect to the node's server from outside, as its files say."""
-    record = json.loads((home / "node.json").read_text())
-    password = (home / "secrets/postgres_password").read_text().strip()
-    return psycopg.connect(
-        host="127.0.0.1", port=record["ports"]["postgres"], user="chainstrata", password=password, dbname="chainstrata", autocommit=True
-    )
 
 
 def find_server(home: Path) -> int:

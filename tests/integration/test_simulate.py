@@ -49,6 +49,10 @@ class Streams:
         counted = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(str(table.schema), table.name))
         return int(await self.database.fetch_value(counted))
 
+    async def count_insights(self) -> int:
+        """Return how many rows there are of all that the stream of insights tells."""
+        return await self.count("insights.metrics") + await self.count("insights.feedback")
+
 
 @pytest.fixture
 async def streams(shared_packs: str, catalog: Catalog) -> AsyncIterator[Streams]:
@@ -93,10 +97,10 @@ async def test_a_stream_goes_on_until_it_is_stopped(streams: Streams) -> None:
             stop.set()
 
     start = LATER + timedelta(days=1)
-    before = await streams.count("insights.metrics")
+    before = await streams.count_insights()
     async with asyncio.timeout(60):
         report = await streams.run("insights", Options(rate=500, start=start), stop=stop, progress=look)
-    assert report.total.sent == report.total.accepted == await streams.count("insights.metrics") - before
+    assert report.total.sent == report.total.accepted == await streams.count_insights() - before
 
 
 async def test_rows_that_are_turned_away_are_sent_again(streams: Streams) -> None:
@@ -109,11 +113,11 @@ async def test_rows_that_are_turned_away_are_sent_again(streams: Streams) -> Non
             raise TryLater("no room", after=0.01)
         return await streams.ingest(dataset, rows, batch=batch, origin=origin)
 
-    before = await streams.count("insights.metrics")
+    before = await streams.count_insights()
     options = Options(rate=200, speed=60, span=timedelta(seconds=1), start=LATER + timedelta(days=2))
     report = await Simulation(streams.catalog, send, streams.ensure).run("insights", options)
     assert refused > 3
-    assert report.total.sent == report.total.accepted == await streams.count("insights.metrics") - before
+    assert report.total.sent == report.total.accepted == await streams.count_insights() - before
 
 
 async def test_a_pack_without_a_stream_is_named(streams: Streams) -> None:
@@ -134,14 +138,14 @@ async def test_the_command_ends_with_its_account_when_it_is_interrupted(streams:
     def start_command() -> "subprocess.Popen[str]":
         return subprocess.Popen([*COMMAND, *command], env=environment, cwd="/", stdout=subprocess.PIPE, text=True)
 
-    before = await streams.count("insights.metrics")
+    before = await streams.count_insights()
     start = LATER + timedelta(days=3)
     command = ["simulate", "insights", "--rate", "100", "--speed", "20", "--start", start.isoformat(), "--json"]
     environment = clean_environment(CHAINSTRATA_POSTGRES_URL=shared_packs, CHAINSTRATA_HOME=str(home))
     process = start_command()
     try:
         async with asyncio.timeout(60):
-            while await streams.count("insights.metrics") == before:
+            while await streams.count_insights() == before:
                 assert not await happened(asyncio.Event(), 0.1)
         process.send_signal(signal.SIGINT)
         said, _ = await asyncio.to_thread(process.communicate, timeout=60)
@@ -150,5 +154,5 @@ async def test_the_command_ends_with_its_account_when_it_is_interrupted(streams:
         process.wait()
     assert process.returncode == 0, said
     told = json.loads(said)
-    assert told["total"]["sent"] == told["total"]["accepted"] == await streams.count("insights.metrics") - before
+    assert told["total"]["sent"] == told["total"]["accepted"] == await streams.count_insights() - before
     assert told["start"] == start.isoformat().replace("+00:00", "Z")

@@ -105,6 +105,22 @@ def test_blocks_do_not_depend_on_how_many_take_part() -> None:
     assert few["root"].equals(many["root"])
 
 
+def test_who_misses_three_times_in_a_row_is_alerted_of_until_it_attests_again() -> None:
+    told = rows_of(stream("validators", rate=30, seconds=60 * 384))
+    lives: dict[str, list[dict[str, Any]]] = {}
+    for alert in told["validators.alerts"].to_pylist():
+        lives.setdefault(alert["id"], []).append(alert)
+    assert len(lives) > 3
+    assert any(life[-1]["resolved_at"] for life in lives.values())
+    for life in lives.values():
+        assert [one["occurrences"] for one in life] == sorted(one["occurrences"] for one in life)
+        assert {one["resolved_at"] is None for one in life[:-1]} <= {True}
+        assert len({(one["dedupe_key"], one["raised_at"]) for one in life}) == 1
+    assert len({life[0]["dedupe_key"] for life in lives.values()}) == len(lives)
+    known = set(told["validators.validators"]["validator_index"].to_pylist())
+    assert {life[0]["validator_index"] for life in lives.values()} <= known
+
+
 # Relay ---------------------------------------------------------------------------------------------------------------
 def test_packets_live_their_lives() -> None:
     told = rows_of(stream("relay", rate=100, seconds=1_200))["relay.packet_events"]
@@ -142,6 +158,25 @@ def test_nobody_spends_what_is_not_there() -> None:
     assert set(told["portfolio.transactions"]["user_id"].to_pylist()) <= users
     later = rows_of(stream("portfolio", rate=50, seconds=1, start=START + timedelta(seconds=1)))["portfolio.users"]
     assert not users & set(later["user_id"].to_pylist())
+
+
+def test_each_midnight_says_what_portfolios_are_worth() -> None:
+    start = datetime(2026, 11, 20, 23, 59, 1, tzinfo=UTC)
+    told = rows_of(stream("portfolio", rate=50, seconds=120, start=start))
+    worth, people = told["portfolio.snapshots"], told["portfolio.users"].num_rows
+    assert set(worth["snapshot_date"].to_pylist()) == {datetime(2026, 11, 21, tzinfo=UTC)}
+    assert worth.num_rows == people
+    assert pc.sum(worth["assets_usd"]).as_py() > 0
+    assert 0 < pc.sum(pc.greater(worth["holdings"], 0)).as_py() < people
+    assert "portfolio.snapshots" not in rows_of(stream("portfolio", rate=50, seconds=120))
+
+
+# Insights ------------------------------------------------------------------------------------------------------------
+def test_every_user_says_something_once() -> None:
+    told = rows_of(stream("insights", rate=100, seconds=600))["insights.feedback"]
+    assert len(set(told["user_id"].to_pylist())) == told.num_rows > 100
+    later = rows_of(stream("insights", rate=100, seconds=600, start=START + timedelta(minutes=3)))["insights.feedback"]
+    assert not set(told["user_id"].to_pylist()) & set(later["user_id"].to_pylist())
 
 
 # What is done to rows ------------------------------------------------------------------------------------------------

@@ -159,26 +159,32 @@ def _feedback(rng: np.random.Generator, rows: int, now: int) -> Iterator[tuple[s
 
 def _feedback_rows(rng: np.random.Generator, insight: Numbers, user: Numbers, now: int) -> Any:
     rows = len(insight)
+    insights = chosen(insight, [f"insight-{number:06d}" for number in range(int(insight.max()) + 1)])
+    users = chosen(user, [f"user-{number:06d}" for number in range(int(user.max()) + 1)])
+    created = now - (rng.random(rows) ** 2 * THREE_YEARS).astype("i8")
+    changed = np.minimum(now, created + np.where(rng.random(rows) < 0.1, rng.integers(0, 30 * DAY, rows), 0))
+    return pa.table(feedback_columns(rng, insight, (insights, users), (created, changed)))
+
+
+def feedback_columns(rng: np.random.Generator, insight: Numbers, names: tuple[Any, Any], times: tuple[Numbers, Numbers]) -> dict[str, Any]:
+    """Return what users say of insights; `names` are those of the insights and the users, `times` when it was said and changed."""
+    rows = len(insight)
     flagged = rng.random(rows) < np.where(insight % 17 == 3, 0.35, 0.02)
     rated = (rng.random(rows) < 0.85) | ~flagged
     commented = rng.random(rows) < 0.25
     reasoned = flagged & (rng.random(rows) < 0.6)
-    created = now - (rng.random(rows) ** 2 * THREE_YEARS).astype("i8")
-    changed = np.minimum(now, created + np.where(rng.random(rows) < 0.1, rng.integers(0, 30 * DAY, rows), 0))
     rating = rng.choice(np.array([1, 2, 3, 4, 5], dtype="i2"), rows, p=(0.08, 0.04, 0.1, 0.28, 0.5))
-    return pa.table(
-        {
-            "id": uuids(rng, rows),
-            "insight_id": chosen(insight, [f"insight-{number:06d}" for number in range(int(insight.max()) + 1)]),
-            "user_id": chosen(user, [f"user-{number:06d}" for number in range(int(user.max()) + 1)]),
-            "rating": pa.array(rating, mask=~rated),
-            "comment": chosen(rng.integers(0, len(COMMENTS), rows), COMMENTS, ~commented),
-            "flag_type": chosen(rng.choice(len(FlagType), rows, p=(0.55, 0.3, 0.15)), FlagType, ~flagged),
-            "flag_reason": chosen(rng.integers(0, len(REASONS), rows), REASONS, ~reasoned),
-            "created_at": instants(created),
-            "updated_at": instants(changed),
-        }
-    )
+    return {
+        "id": uuids(rng, rows),
+        "insight_id": names[0],
+        "user_id": names[1],
+        "rating": pa.array(rating, mask=~rated),
+        "comment": chosen(rng.integers(0, len(COMMENTS), rows), COMMENTS, ~commented),
+        "flag_type": chosen(rng.choice(len(FlagType), rows, p=(0.55, 0.3, 0.15)), FlagType, ~flagged),
+        "flag_reason": chosen(rng.integers(0, len(REASONS), rows), REASONS, ~reasoned),
+        "created_at": instants(times[0]),
+        "updated_at": instants(times[1]),
+    }
 
 
 # Backfill jobs -------------------------------------------------------------------------------------------------------

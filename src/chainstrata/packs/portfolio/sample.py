@@ -325,13 +325,14 @@ def _snapshots(ledger: Ledger, people: People, prices: Prices, midnights: range,
     """Yield every portfolio at every midnight."""
     rows = Rows("portfolio.snapshots")
     for midnight in midnights:
-        rows.add(_snapshot_columns(held_at(ledger, midnight), ledger, people, prices, midnight, now))
+        rows.add(snapshot_columns(held_at(ledger, midnight), ledger.slots, people, prices, midnight, now))
         yield from rows.full()
     yield from rows.rest()
 
 
-def _snapshot_columns(held: Held, ledger: Ledger, people: People, prices: Prices, midnight: int, now: int) -> Mapping[str, Any]:
-    slots, users = ledger.slots, len(people)
+def snapshot_columns(held: Held, slots: Slots, people: People, prices: Prices, midnight: int, now: int) -> Mapping[str, Any]:
+    """Return every portfolio at a midnight, by what its slots held then."""
+    users = len(people)
     micros = np.full(len(slots), midnight)
     wallet, placed, owed = (_dollars(amount, slots.asset, micros, prices) for amount in (held.wallet, held.placed, held.owed))
 

@@ -1,4 +1,4 @@
-"""Portfolios as they change, block by block and without end: transactions, and what holdings come to by them.
+"""Portfolios as they change, block by block and without end: transactions, what holdings come to by them, and each midnight what it is all worth.
 
 People come with the stream and begin with nothing. Nobody spends what is not there, and every holding that something moved in is told of
 again with its new amount.
@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from chainstrata.packs.portfolio.model import PositionType
-from chainstrata.packs.portfolio.sample import People, holding_columns, transaction_columns, user_rows, wallet_rows
-from chainstrata.packs.portfolio.sample_ledger import NOBODY, Ledger, Slots, make_slots, move_once
+from chainstrata.packs.portfolio.sample import People, holding_columns, snapshot_columns, transaction_columns, user_rows, wallet_rows
+from chainstrata.packs.portfolio.sample_ledger import NOBODY, Held, Ledger, Slots, make_slots, move_once
 from chainstrata.packs.portfolio.sample_market import DAY, SPAM, Prices, asset_rows, protocol_rows
 from chainstrata.packs.sampling import Numbers, Rows, Tick, floor_to, generator, microseconds, uuids
 
@@ -44,8 +44,12 @@ def stream(seed: int, start: datetime, rate: float) -> Iterator[Tick]:
     yield Tick(first, first, begun)
     able = np.flatnonzero(slots.asset != SPAM)
     transactions = first
+    moved_in = np.zeros(len(slots), dtype=bool)
     for begin in count(first, STEP):
         at = np.unique(rng.choice(able, rng.poisson(rate * STEP / SECOND / ROWS_EACH)))
+        midnight = (begin + STEP - 1) // DAY * DAY
+        worth = _worth(slots, moved_in, people, prices, midnight, begin + STEP) if midnight >= begin else []
+        moved_in[at] = True
         placed, owed = slots.placed[at] > 0, slots.owed[at] > 0
         ledger = move_once(rng, slots, at, begin + rng.integers(0, STEP, len(at)), begin + STEP, prices)
         ledger.transaction += transactions
@@ -53,7 +57,13 @@ def stream(seed: int, start: datetime, rate: float) -> Iterator[Tick]:
         order = np.argsort(ledger.micros, kind="stable")
         moved = pa.table(transaction_columns(ledger, people, prices, order, begin + STEP))
         held = _holdings(rng, ledger, people, prices, (at[placed], at[owed]), begin + STEP)
-        yield Tick(begin, begin + STEP, [("portfolio.transactions", moved), ("portfolio.holdings", held)])
+        yield Tick(begin, begin + STEP, [("portfolio.transactions", moved), ("portfolio.holdings", held), *worth])
+
+
+def _worth(slots: Slots, moved_in: Numbers, people: People, prices: Prices, midnight: int, now: int) -> list[tuple[str, Any]]:
+    """Return every portfolio at a midnight, before anything moves in the step it is in."""
+    held = Held(moved_in, slots.wallet, slots.placed, slots.owed)
+    return [("portfolio.snapshots", pa.table(snapshot_columns(held, slots, people, prices, midnight, now)))]
 
 
 def _holdings(rng: np.random.Generator, ledger: Ledger, people: People, prices: Prices, before: tuple[Numbers, Numbers], now: int) -> Any:

@@ -1,9 +1,10 @@
 """Alerts of the sampled validators: raised when attestations are missed three times in a row, resolved when they come again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+from uuid import UUID, uuid5
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from chainstrata.packs.validators.sample_chain import SLOTS_PER_EPOCH, slot_micr
 IN_A_ROW = 3
 MOST = 5_000
 """Alerts kept of a large sample."""
+_TOLD_BY: Final = UUID("0f7d6c0e-6a5e-4d5e-9b57-3a1f0f1c2b7a")
 KINDS, SEVERITIES, RESOLUTIONS = list(AlertType), list(AlertSeverity), list(AlertResolution)
 
 
@@ -109,31 +111,42 @@ class Watch:
             lost.resolution, lost.resolved, lost.by = AlertResolution.RESOLVED, at + slot_micros(1), "rule:rewound"
             self.alerts.append(lost)
 
+    def take_news(self, at: int) -> Any:
+        """Return the alerts that something was noted of at an instant, each told apart by what it is about; forget those that ended."""
+        news = [alert for alert in self.alerts if at in (alert.raised, alert.seen, alert.resolved)]
+        self.alerts = [alert for alert in self.alerts if alert.resolved is None]
+        ids = pa.array([str(uuid5(_TOLD_BY, f"{alert.key} {alert.raised}")) for alert in news], pa.string())
+        return _rows(news, ids, [f"{alert.key}:{alert.epoch}" for alert in news])
+
     def rows(self) -> Any:
         """Return all alerts, as they stand at the end."""
         alerts = sorted(self.alerts, key=lambda alert: (alert.raised, alert.key))
-        resolved = [alert.resolved for alert in alerts]
-        acknowledged = [alert.acknowledged for alert in alerts]
-        taken = [alert.by if alert.acknowledged else None for alert in alerts]
-        ended = [alert.by if alert.resolved else None for alert in alerts]
-        return pa.table(
-            {
-                "id": uuids(self.rng, len(alerts)),
-                "alert_type": chosen([KINDS.index(alert.kind) for alert in alerts], AlertType),
-                "severity": chosen([SEVERITIES.index(alert.severity) for alert in alerts], AlertSeverity),
-                "raised_at": instants([alert.raised for alert in alerts]),
-                "validator_index": pa.array([alert.validator for alert in alerts], pa.int64()),
-                "epoch": pa.array([alert.epoch for alert in alerts], pa.int64()),
-                "message": pa.array([alert.message for alert in alerts], pa.string()),
-                "details": pa.array([json.dumps(alert.details) for alert in alerts], pa.string()),
-                "dedupe_key": pa.array([alert.key for alert in alerts], pa.string()),
-                "occurrences": pa.array([alert.occurrences for alert in alerts], pa.int32()),
-                "last_seen_at": instants([alert.seen for alert in alerts]),
-                "resolution_status": chosen([RESOLUTIONS.index(alert.resolution) for alert in alerts], AlertResolution),
-                "acknowledged_at": pa.array(acknowledged, pa.timestamp("us", tz="UTC")),
-                "acknowledged_by": pa.array(taken, pa.string()),
-                "resolved_at": pa.array(resolved, pa.timestamp("us", tz="UTC")),
-                "resolved_by": pa.array(ended, pa.string()),
-                "resolution_note": pa.array([alert.note for alert in alerts], pa.string()),
-            }
-        )
+        return _rows(alerts, uuids(self.rng, len(alerts)), [alert.key for alert in alerts])
+
+
+def _rows(alerts: Sequence[_Alert], ids: Any, keys: Sequence[str]) -> Any:
+    resolved = [alert.resolved for alert in alerts]
+    acknowledged = [alert.acknowledged for alert in alerts]
+    taken = [alert.by if alert.acknowledged else None for alert in alerts]
+    ended = [alert.by if alert.resolved else None for alert in alerts]
+    return pa.table(
+        {
+            "id": ids,
+            "alert_type": chosen([KINDS.index(alert.kind) for alert in alerts], AlertType),
+            "severity": chosen([SEVERITIES.index(alert.severity) for alert in alerts], AlertSeverity),
+            "raised_at": instants([alert.raised for alert in alerts]),
+            "validator_index": pa.array([alert.validator for alert in alerts], pa.int64()),
+            "epoch": pa.array([alert.epoch for alert in alerts], pa.int64()),
+            "message": pa.array([alert.message for alert in alerts], pa.string()),
+            "details": pa.array([json.dumps(alert.details) for alert in alerts], pa.string()),
+            "dedupe_key": pa.array(keys, pa.string()),
+            "occurrences": pa.array([alert.occurrences for alert in alerts], pa.int32()),
+            "last_seen_at": instants([alert.seen for alert in alerts]),
+            "resolution_status": chosen([RESOLUTIONS.index(alert.resolution) for alert in alerts], AlertResolution),
+            "acknowledged_at": pa.array(acknowledged, pa.timestamp("us", tz="UTC")),
+            "acknowledged_by": pa.array(taken, pa.string()),
+            "resolved_at": pa.array(resolved, pa.timestamp("us", tz="UTC")),
+            "resolved_by": pa.array(ended, pa.string()),
+            "resolution_note": pa.array([alert.note for alert in alerts], pa.string()),
+        }
+    )

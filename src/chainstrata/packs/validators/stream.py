@@ -2,7 +2,7 @@
 
 A block comes in nearly every slot, and with it what changed of the validators whose turn it is; over an epoch everybody has had theirs.
 Duties of the epoch before follow when they are settled. Now and then the chain is left for another branch: the block that was its head
-is taken back, with the reorg that says so, when the next one comes.
+is taken back, with the reorg that says so, when the next one comes. Who misses three times in a row is alerted of, until it attests again.
 """
 
 from collections.abc import Iterator
@@ -31,6 +31,7 @@ from chainstrata.packs.validators.sample import (
     snapshot_columns,
     validator_rows,
 )
+from chainstrata.packs.validators.sample_alerts import Watch
 from chainstrata.packs.validators.sample_chain import SLOTS_PER_EPOCH, Chain, make_chain, slot_micros
 
 FEWEST = 120
@@ -73,18 +74,22 @@ def _epochs(rng: np.random.Generator, seed: int, people: Validators, chain: Chai
     sync = rng.choice(active, max(2, len(people) // 50_000), replace=False)
     duty, proposals = Duty(rng, people, OUTAGE_AFTER), make_proposals(rng, people, chain)
     votes = [duty.next(chain.first_epoch - 1), duty.next(chain.first_epoch)]
+    watch = Watch(np.random.default_rng([seed, *b"alerts"]), people.index, chain.clock)
     for epoch in count(chain.first_epoch + 1):
         duties = duty_columns(rng, people, chain, epoch - 1, votes[-1])
         chain = _chain(seed, epoch, chain.root_at(int(chain.slots[-1])))
         votes.append(duty.next(epoch))
         slots = epoch * SLOTS_PER_EPOCH + people.index % SLOTS_PER_EPOCH
-        snapshots = snapshot_columns(rng, people, chain, epoch, slots, votes.pop(0), proposals, sync)
+        settled = votes.pop(0)
+        snapshots = snapshot_columns(rng, people, chain, epoch, slots, settled, proposals, sync)
         proposals = make_proposals(rng, people, chain)
-        yield _slots(chain, proposals, pa.table(snapshots), pa.table(duties))
+        watch.note(epoch - 2, settled.active, settled.included)
+        alerts = watch.take_news(int(chain.clock(epoch * SLOTS_PER_EPOCH)))
+        yield _slots(chain, proposals, pa.table(snapshots), pa.table(duties), alerts)
 
 
-def _slots(chain: Chain, proposals: Proposals, snapshots: Any, duties: Any) -> Iterator[Tick]:
-    """Yield what an epoch's chain, and the duties of the epoch before, give slot by slot."""
+def _slots(chain: Chain, proposals: Proposals, snapshots: Any, duties: Any, alerts: Any) -> Iterator[Tick]:
+    """Yield what an epoch's chain, and the duties of the epoch before, give slot by slot; alerts come as the epoch begins."""
     blocks = chain.block_rows(proposals.slot, proposals.proposer)
     reorgs, proposed = chain.reorg_rows(), proposal_rows(proposals, chain)
     for slot in chain.slots.tolist():
@@ -94,6 +99,7 @@ def _slots(chain: Chain, proposals: Proposals, snapshots: Any, duties: Any) -> I
             ("validators.proposals", _of_slot(proposed, slot)),
             ("validators.snapshots", _of_slot(snapshots, slot)),
             ("validators.duties", _of_slot(duties, slot - SLOTS_PER_EPOCH)),
+            ("validators.alerts", alerts if slot == chain.slots[0] else alerts.slice(0, 0)),
         )
         yield Tick(chain.clock(slot), chain.clock(slot + 1), [(name, rows) for name, rows in parts if rows.num_rows])
 
