@@ -68,6 +68,7 @@ async def coins(database: Database) -> dict[str, int]:
 # Sharing transactions -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conforms("S2-63")
 async def test_callers_at_the_same_time_share_a_transaction(packs: Database, gate: Gate) -> None:
     for _ in range(2):
         answers = await asyncio.gather(*(gate.ingest("prices.minute", [minute(f"coin-{n}", source_ts=NOW)]) for n in range(40)))

@@ -36,7 +36,7 @@ async def people(rows: Connection) -> Connection:
 
 
 # What there is -------------------------------------------------------------------------------------------------------
-@pytest.mark.conforms("S1-05", "S1-06", "S1-07", "S1-08", "S1-09", "S1-10")
+@pytest.mark.conforms("S1-02", "S1-03", "S1-04", "S1-05", "S1-06", "S1-07", "S1-08", "S1-09", "S1-10")
 async def test_a_portfolio_is_written_and_read(people: Connection) -> None:
     await add(people, "portfolio_holdings", holding(price_usd=Decimal("3400.5")))
     await add(

@@ -113,6 +113,7 @@ async def test_whoever_sends_it_again_meanwhile_doubles_nothing(entries: Databas
     assert [spool.list_waiting() for spool in spools] == [[], []]
 
 
+@pytest.mark.conforms("S1-85")
 async def test_a_source_of_any_length_is_taken_by_pieces_and_sent_again_changes_nothing(entries: Database) -> None:
     """Rows come one by one and are never all in memory; the source breaks off, and is sent again from its start."""
     rows, taken = 150_000, []
