@@ -173,7 +173,7 @@ class Week:
         statement = refresh_pairs(self._source, self._level, carried=False)
         ends = [start + timedelta(hours=1) for start in pairs.starts]
         params = {"key_0": [key[0] for key in pairs.keys], "lo": list(pairs.starts), "hi": ends, "gone_before": "-infinity"}
-        await self._database.fetch_all(statement, params)
+        await self._database.fetch_all(statement, {**params, "first_lo": min(pairs.starts), "last_hi": max(ends)})
 
 
 class ChunkedWeek(Week):

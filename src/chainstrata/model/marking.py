@@ -20,8 +20,8 @@ from chainstrata.model.rollup import Rollup, bookkeeping, measure_columns
 INTERNAL = {"internal": True}
 """`Table.info` of tables that serve another table and are not shown beside datasets."""
 KEY_COST = 1.5
-"""Looking one key of a bucket up costs about as much as passing by the rows of this many: 1.0 with 300 rows to a key and bucket, 1.4
-with 30."""
+"""Looking one key of a bucket up costs about as much as passing by the rows of this many: 1.25 with 300 rows to a key and bucket, more
+with fewer."""
 FEW_KEYS = 256
 """A statement that touches more keys of one bucket, and more than a look-up of each would pay for, marks the whole bucket."""
 

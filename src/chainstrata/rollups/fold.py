@@ -78,10 +78,13 @@ def scan(
     return sql.SQL("(SELECT * FROM {} WHERE {})").format(table or identifier(source.table), AND.join(conditions))
 
 
-def fold(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
-    """Return a query that folds a subquery of the source's rows into the level's layout."""
-    if level.rollup.needs_order and level.rollup.by and set(level.rollup.by) == set(source.key):
-        return _fold_and_join(source, level, rows)
+def fold(source: Source, level: Level, rows: sql.Composable, *, keyed: bool = False) -> sql.Composed:
+    """Return a query that folds a subquery of the source's rows into the level's layout.
+
+    `keyed` says that the rows are scanned from the source's own table, where one of them is found by its key.
+    """
+    if _is_fetched(source, level):
+        return _fold_and_fetch(source, level, rows, keyed=keyed)
     return _fold_sorted(source, level, rows)
 
 
@@ -118,54 +121,83 @@ def _lifted(level: Level, measure: Measure, part: Component) -> sql.Composable:
     return _cast(level, part, made)
 
 
-def _fold_and_join(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
+def _fold_and_fetch(source: Source, level: Level, rows: sql.Composable, *, keyed: bool) -> sql.Composed:
     """Fold, then fetch the first and last row of each bucket by its key: no sort, and one look-up for all their columns."""
     by, bucket = level.rollup.by, level.rollup.bucket
-    figures = [
-        sql.SQL("{} AS {}").format(_aggregate(source, level, m, p), column(p.name)) for m, p in parts_of(level) if p.fold not in _ORDERED
-    ]
+    start = floor_sql(level.rollup.every, column(source.time, "r"))
+    return sql.SQL(
+        "SELECT {keys}, a.{bucket}, a.samples, a.first_at, a.last_at, {chosen} FROM ("
+        "SELECT {own}, {start} AS {bucket}, {figures} FROM {followed} AS r GROUP BY {own}, {start}) AS a{fetched}"
+    ).format(
+        keys=names(by, "a"),
+        bucket=column(bucket),
+        chosen=COMMA.join(_chosen(source, level)),
+        own=names(by, "r"),
+        start=start,
+        figures=_figures(source, level),
+        followed=_followed(source, level, rows),
+        fetched=_fetched(source, level, rows, "a", keyed=keyed),
+    )
+
+
+def _figures(source: Source, level: Level) -> sql.Composed:
+    """Return the aggregates of a bucket whose first and last row are fetched afterwards, `first_row` and `last_row` being their times."""
+    time = column(source.time)
+    ends = sql.SQL("min(r.{time}) AS first_row, max(r.{time}) AS last_row").format(time=time)
+    return COMMA.join(
+        [
+            sql.SQL("{} AS samples, {} AS first_at, {} AS last_at").format(_samples(source), _first_at(source), _last_at(source)),
+            ends,
+            *(
+                sql.SQL("{} AS {}").format(_aggregate(source, level, measure, part), column(part.name))
+                for measure, part in parts_of(level)
+                if part.fold not in _ORDERED
+            ),
+        ]
+    )
+
+
+def _chosen(source: Source, level: Level) -> list[sql.Composable]:
+    """Return the components out of the aggregates `a`, the first row `f` and the last row `l`."""
     picked = {Fold.FIRST: "f", Fold.LAST: "l"}
-    chosen = [
+    return [
         sql.SQL("{} AS {}").format(column(_origin(source, part), picked[part.fold]), column(part.name))
         if part.fold in _ORDERED
         else column(part.name, "a")
         for _, part in parts_of(level)
     ]
-    start = floor_sql(level.rollup.every, column(source.time, "r"))
-    return sql.SQL(
-        "SELECT {keys}, a.{bucket}, a.samples, a.first_at, a.last_at, {chosen} FROM ("
-        "SELECT {own}, {start} AS {bucket}, {samples} AS samples, {first} AS first_at, {last} AS last_at,"
-        " min(r.{time}) AS first_row, max(r.{time}) AS last_row{figures} FROM {followed} AS r GROUP BY {own}, {start}) AS a"
-        " JOIN {rows} AS f ON {f_key} AND f.{time} = a.first_row JOIN {rows} AS l ON {l_key} AND l.{time} = a.last_row"
-    ).format(
-        keys=names(by, "a"),
-        bucket=column(bucket),
-        chosen=COMMA.join(chosen),
-        own=names(by, "r"),
-        start=start,
-        samples=_samples(source),
-        first=_first_at(source),
-        last=_last_at(source),
-        time=column(source.time),
-        figures=sql.SQL("").join(sql.SQL(", {}").format(figure) for figure in figures),
-        rows=rows,
-        followed=_followed(source, level, rows),
-        f_key=same(by, "f", "a"),
-        l_key=same(by, "l", "a"),
-    )
+
+
+def _fetched(source: Source, level: Level, rows: sql.Composable, keys: str, *, keyed: bool) -> sql.Composed:
+    """Join the first and last row of each bucket `a`, as far as they are wanted; `keys` is the alias its keys are under."""
+    wanted = {part.fold for _, part in parts_of(level)}
+    joined = []
+    for alias, end, fold_ in (("f", "first_row", Fold.FIRST), ("l", "last_row", Fold.LAST)):
+        if fold_ not in wanted:
+            continue
+        own, time = same(level.rollup.by, alias, keys), column(source.time, alias)
+        if keyed:
+            # OFFSET makes the planner look each up: it takes every row for a bucket of its own, and would read all again to join them.
+            form = sql.SQL(" CROSS JOIN LATERAL (SELECT * FROM {rows} AS {alias} WHERE {own} AND {time} = a.{end} OFFSET 0) AS {alias}")
+        else:
+            form = sql.SQL(" JOIN {rows} AS {alias} ON {own} AND {time} = a.{end}")
+        joined.append(form.format(rows=rows, alias=column(alias), own=own, time=time, end=column(end)))
+    return sql.SQL("").join(joined)
+
+
+def _is_fetched(source: Source, level: Level) -> bool:
+    """Whether the first and last row of a bucket can be told by their times: no two rows of a key share one."""
+    return level.rollup.needs_order and bool(level.rollup.by) and set(level.rollup.by) == set(source.key)
 
 
 def _fold_sorted(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
     start = floor_sql(level.rollup.every, column(source.time, "r"))
-    order = [sql.SQL("{}, {}").format(_first_at(source), _last_at(source))] if level.rollup.needs_order else []
-    values = [_aggregate(source, level, measure, part) for measure, part in parts_of(level)]
-    listed = [_samples(source), *order, *values]
     # Without a key there is one bucket per time, and none at all without rows.
     group = names(level.rollup.by, "r") + sql.SQL(", ") + start if level.rollup.by else start
     columns = COMMA.join([*(column(name, "r") for name in level.rollup.by), start])
     aliases = layout(level)
     followed = _followed(source, level, rows)
-    inner = sql.SQL("SELECT {}, {} FROM {} AS r GROUP BY {}").format(columns, COMMA.join(listed), followed, group)
+    inner = sql.SQL("SELECT {}, {} FROM {} AS r GROUP BY {}").format(columns, COMMA.join(_values(source, level)), followed, group)
     return sql.SQL("SELECT * FROM ({}) AS folded ({})").format(inner, names(aliases))
 
 
@@ -173,6 +205,12 @@ def _followed(source: Source, level: Level, rows: sql.Composable) -> sql.Composa
     start = floor_sql(level.rollup.every, column(source.time, "r"))
     time = FIRST_AT if source.level else source.time
     return holding.followed(level, rows, time, [*(column(key, "r") for key in level.rollup.by), start])
+
+
+def _values(source: Source, level: Level) -> list[sql.Composable]:
+    """Return the aggregates of the layout behind key and bucket, first and last by sorting."""
+    order = [_first_at(source), _last_at(source)] if level.rollup.needs_order else []
+    return [_samples(source), *order, *(_aggregate(source, level, measure, part) for measure, part in parts_of(level))]
 
 
 def _samples(source: Source) -> sql.Composable:
@@ -240,20 +278,36 @@ def _picked(source: Source, part: Component) -> sql.Composed:
     return sql.SQL("(array_agg({} ORDER BY {}))[1]").format(column(_origin(source, part), "r"), order)
 
 
-def fold_pairs(source: Source, level: Level, floor: sql.Composable, table: sql.Composable | None = None) -> sql.Composed:
+def fold_pairs(
+    source: Source, level: Level, floor: sql.Composable, *more: sql.Composable, table: sql.Composable | None = None
+) -> sql.Composed:
     """Return a query that folds the buckets named by the relation `pairs` (key, lo, hi), each by a look-up of its key.
 
-    `table` takes the place of the source's own, in the same shape.
+    `more` are conditions on the source's rows under the alias `t`. `table` takes the place of the source's own, in the same shape.
     """
     conditions = [
         same(level.rollup.by, "t", "pairs"),
         sql.SQL("t.{time} >= greatest(pairs.lo, {floor}) AND t.{time} < pairs.hi").format(time=column(source.time), floor=floor),
+        *more,
     ]
     if level.rollup.where is not None and source.level is None:
         conditions.append(sql.SQL("({})").format(raw_sql(condition_text(level.rollup.where))))
-    # OFFSET keeps the planner from turning the look-ups into one pass over everything.
-    rows = sql.SQL("(SELECT * FROM {} AS t WHERE {} OFFSET 0)").format(table or identifier(source.table), AND.join(conditions))
-    return sql.SQL("SELECT folded.* FROM pairs CROSS JOIN LATERAL ({}) AS folded").format(_fold_sorted(source, level, rows))
+    own = table or identifier(source.table)
+    rows = sql.SQL("(SELECT * FROM {} AS t WHERE {})").format(own, AND.join(conditions))
+    kept = [*(column(key, "pairs") for key in level.rollup.by), sql.SQL("pairs.lo AS {}").format(column(level.rollup.bucket))]
+    if table is None and _is_fetched(source, level):
+        all_rows = sql.SQL("(SELECT * FROM {} AS t WHERE {})").format(own, AND.join(more)) if more else own
+        figures, fetched = _figures(source, level), _fetched(source, level, all_rows, "pairs", keyed=True)
+        kept += [sql.SQL("a.samples, a.first_at, a.last_at"), *_chosen(source, level)]
+    else:
+        aliases = layout(level)[len(kept) :]
+        pairs = zip(_values(source, level), aliases, strict=True)
+        figures, fetched = COMMA.join(sql.SQL("{} AS {}").format(value, column(name)) for value, name in pairs), sql.SQL("").format()
+        kept += [column(name, "a") for name in aliases]
+    # One bucket each, so there is nothing to group by; and what is without rows is none.
+    return sql.SQL("SELECT {} FROM pairs CROSS JOIN LATERAL (SELECT {} FROM {} AS r) AS a{} WHERE a.samples > 0").format(
+        COMMA.join(kept), figures, _followed(source, level, rows), fetched
+    )
 
 
 def merge(level: Level, *relations: sql.Composable) -> sql.Composed:

@@ -135,7 +135,10 @@ class Rollups:
             statement = statements.refresh_range(source, level, carried=carried)
             return await connection.fetch_one(statement, {"lo": item.lo, "hi": item.hi, "gone_before": floor})
         statement = statements.refresh_pairs(source, level, carried=carried)
-        return await connection.fetch_one(statement, {**_pairs(level, item), "gone_before": floor})
+        params = _pairs(level, item)
+        return await connection.fetch_one(
+            statement, {**params, "first_lo": min(params["lo"]), "last_hi": max(params["hi"]), "gone_before": floor}
+        )
 
     async def _take_marks(self, connection: Connection, source: Source, span: Range) -> list[Mark]:
         limits = {"lo": span.lo, "hi": span.hi, "most": MARKS_AT_ONCE}

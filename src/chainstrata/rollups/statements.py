@@ -25,6 +25,8 @@ from chainstrata.rollups.model import Level, Source
 
 LO = sql.Placeholder("lo")
 HI = sql.Placeholder("hi")
+FIRST_LO = sql.SQL("%(first_lo)s::timestamptz")
+LAST_HI = sql.SQL("%(last_hi)s::timestamptz")
 FLOOR = sql.SQL("%(gone_before)s::timestamptz")
 MOST_MARKED_PAIRS = sql.Literal(1000)
 
@@ -91,15 +93,21 @@ def refresh_range(source: Source, level: Level, *, carried: bool) -> sql.Compose
     within = sql.SQL("(SELECT * FROM {{}} WHERE {bucket} >= {lo} AND {bucket} < {hi})").format(
         bucket=column(level.rollup.bucket), lo=LO, hi=HI
     )
-    return _refresh(level, [], fold(source, level, rows), within, carried=carried)
+    return _refresh(level, [], fold(source, level, rows, keyed=True), within, carried=carried)
 
 
 def refresh_pairs(source: Source, level: Level, *, carried: bool) -> sql.Composed:
     """Return the statement that does the same for single buckets of single keys."""
-    within = sql.SQL("(SELECT t.* FROM pairs JOIN {{}} AS t ON {same} AND t.{bucket} = pairs.lo)").format(
-        same=same(level.rollup.by, "pairs", "t"), bucket=column(level.rollup.bucket)
+    within = sql.SQL("(SELECT t.* FROM pairs JOIN {{}} AS t ON {same} AND t.{bucket} = pairs.lo AND {between})").format(
+        same=same(level.rollup.by, "pairs", "t"), bucket=column(level.rollup.bucket), between=_between(level.rollup.bucket)
     )
-    return _refresh(level, [pairs_relation(level)], fold_pairs(source, level, FLOOR), within, carried=carried)
+    folded = fold_pairs(source, level, FLOOR, _between(source.time))
+    return _refresh(level, [pairs_relation(level)], folded, within, carried=carried)
+
+
+def _between(time: str) -> sql.Composed:
+    """Return what the pairs say of a time anyhow; but from this the planner knows which partitions it need not look at."""
+    return sql.SQL("t.{time} >= {} AND t.{time} < {}").format(FIRST_LO, LAST_HI, time=column(time))
 
 
 def _refresh(
@@ -267,7 +275,7 @@ def carry(source: Source, level: Level) -> sql.Composed:
     """Return the statement that keeps what rows from `lo` to `hi` gave to the bucket that `hi` is in."""
     open_from = floor_sql(level.rollup.every, HI)
     rows = scan(source, level, sql.SQL("greatest({}::timestamptz, {})").format(LO, open_from), HI)
-    return _into_carried(level, sql.SQL("({}) AS leaving").format(fold(source, level, rows)))
+    return _into_carried(level, sql.SQL("({}) AS leaving").format(fold(source, level, rows, keyed=True)))
 
 
 def _into_carried(level: Level, relation: sql.Composable) -> sql.Composed:
