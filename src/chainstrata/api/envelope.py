@@ -56,7 +56,7 @@ class RowsAnswer(BaseModel):
 
 def instant(moment: datetime | None) -> str | None:
     """Return an instant as every answer writes it."""
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if moment is None else f"{moment.astimezone(UTC).isoformat()[:-6]}Z"
 
 
 def freshness_dict(freshness: Freshness) -> dict[str, Any]:

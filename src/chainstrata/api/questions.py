@@ -202,30 +202,33 @@ def as_row(found: Any) -> Any:
 def plain(value: Any) -> Any:
     """Return a value as JSON can carry it. Exact numbers are text; whole ones a number as long as a double holds them."""
     kind = type(value)
-    make = _MAKE.get(kind)
+    if kind in _AS_IT_IS:
+        return value
+    make = _MAKE.get(kind) or (_object_maker(kind) if is_dataclass(kind) else None)
     if make is not None:
         return make(value)
-    if is_dataclass(kind):
-        return {name: plain(getattr(value, field)) for field, name in _names_of(kind)}
     return value if isinstance(value, StrEnum) else str(value)
 
 
 @cache
-def _names_of(kind: Any) -> list[tuple[str, str]]:
-    return [(field.name, field.name.removesuffix("_")) for field in fields(kind)]
+def _object_maker(kind: Any) -> Callable[[Any], dict[str, Any]]:
+    names = [(field.name, field.name.removesuffix("_")) for field in fields(kind)]
 
+    def make(row: Any) -> dict[str, Any]:
+        # What most values are is told here, because a call for each is most of what an answer costs.
+        return {
+            shown: value if (own := type(value := getattr(row, name))) in _AS_IT_IS else (_MAKE.get(own) or plain)(value)
+            for name, shown in names
+        }
 
-def _same(value: Any) -> Any:
-    return value
+    return make
 
 
 # As PostgreSQL has them in JSON.
 _UNREAL: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_AS_IT_IS: Final = frozenset({type(None), bool, str})
 _ENCODE: Final = json.JSONEncoder(allow_nan=False).encode
 _MAKE: Final[dict[Any, Callable[[Any], Any]]] = {
-    type(None): _same,
-    bool: _same,
-    str: _same,
     int: lambda value: value if -_EXACT_IN_A_DOUBLE <= value <= _EXACT_IN_A_DOUBLE else str(value),
     float: lambda value: value if math.isfinite(value) else _UNREAL[str(value)],
     Decimal: str,

@@ -2,13 +2,21 @@
 
 import asyncio
 from datetime import timedelta
+from time import monotonic
+from typing import Final
 
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.rollups import Rollups
 
+_LONGEST_REST: Final = 5.0
+
 
 class RollupService:
-    """Refreshes what is behind, again and again. What another node refreshes meanwhile is left to it."""
+    """Refreshes what is behind, again and again. What another node refreshes meanwhile is left to it.
+
+    Where rows come all the time there is always something behind. Then it rests as long as it works, so that whoever reads or writes has
+    the engine to themselves for half of the time; what is not folded meanwhile is folded in by whoever reads.
+    """
 
     name = "rollups"
 
@@ -18,7 +26,8 @@ class RollupService:
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
+            began = monotonic()
             done = await self._rollups.refresh(wait=False)
-            # A busy source is looked at again at once, so that it never falls behind by more than one refresh.
-            if not done.marks and await happened(stop, self._every):
+            rest = min(monotonic() - began, _LONGEST_REST) if done.marks else self._every
+            if await happened(stop, rest):
                 return

@@ -14,7 +14,7 @@ from typing import Any, Final
 from chainstrata.engines.postgres import Database
 from chainstrata.errors import EngineError
 from chainstrata.model import Catalog, Dataset
-from chainstrata.query.statements import newest_time
+from chainstrata.query.statements import newest_since, newest_time
 
 LSN_GOOD_FOR: Final = 0.1
 LSN_AT_LEAST: Final = 1.0
@@ -112,10 +112,18 @@ class Pulse:
         return str(await self._database.fetch_value(_LSN))
 
     async def _ask_newest(self, dataset: Dataset) -> datetime | None:
-        """Return the newest time: from an index that leads with it, else from the last minute, hour or day."""
+        """Return the newest time: from an index that leads with it, else from what came since the last look, or the last minute, hour or day.
+
+        Of a series that rows come to all the time a minute is millions of them, which would be read again and again.
+        """
         if _leads_with_time(dataset):
             found: datetime | None = await self._database.fetch_value(newest_time(dataset))
             return found
+        known = self._newest[dataset.full_name].value
+        if known is not None:
+            found = await self._database.fetch_value(newest_since(dataset), {"since": known})
+            if found is not None:
+                return found
         for span in _SPANS:
             found = await self._database.fetch_value(newest_time(dataset, span))
             if found is not None:

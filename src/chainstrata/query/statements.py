@@ -302,6 +302,13 @@ def newest_time(dataset: Dataset, since: str = "") -> sql.Composed:
     return sql.SQL("SELECT max({})::timestamptz FROM {}{}").format(sql.Identifier(dataset.time), identifier(dataset.table), within)
 
 
+def newest_since(dataset: Dataset) -> sql.Composed:
+    """Return the query for the newest time of a dataset from an instant on."""
+    return sql.SQL("SELECT max({0})::timestamptz FROM {1} WHERE {0} >= %(since)s").format(
+        sql.Identifier(dataset.time), identifier(dataset.table)
+    )
+
+
 def signature(dataset: Dataset, columns: Sequence[str], wanted: Wanted, after: Sequence[str], what: str) -> tuple[Any, ...]:
     """Return what a statement depends on, so that it is put together once."""
     shape: Mapping[str, bool] = {name: len(values) == 1 for name, values in wanted.filters.items()}

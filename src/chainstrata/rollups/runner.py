@@ -226,17 +226,7 @@ class Rollups:
         # What held where the first bucket begins comes from those before it.
         params |= {"lo": every.floor(since - timedelta(seconds=holding.reach(level))), "since": since}
         params["hi"] = edge if edge == hi else every.shift(edge)
-        statement = self._reading(path, wanted, wrap, live=live)
-        if not live:
-            return await self._database.fetch_all(statement, params)
-
-        async def work(connection: Connection) -> list[Any]:
-            for depth, (source, _) in enumerate(path):
-                found = (await self._gone(connection, source)).get(source.name)
-                params[f"gone_{depth}"] = found.isoformat() if found else ALWAYS
-            return await connection.fetch_all(statement, params)
-
-        return await self._database.run(work, isolation=_SNAPSHOT, read_only=True)
+        return await self._database.fetch_all(self._reading(path, wanted, wrap, live=live), params)
 
     def _reading(self, path: reading.Path, wanted: reading.Slice, wrap: Wrap | None, *, live: bool) -> LiteralString:
         """Return the query that reads a roll-up, put together the first time."""
