@@ -95,6 +95,16 @@ async def test_a_bad_row_is_its_callers_alone(packs: Database, gate: Gate) -> No
     ]
 
 
+async def test_rows_without_their_key_get_it_from_the_server_or_are_told_so(packs: Database, gate: Gate) -> None:
+    said = [{"insight_id": "one", "user_id": f"user-{n}", "rating": n} for n in (1, 2)]
+    assert (await gate.ingest("insights.feedback", said)).accepted == 2
+    assert await packs.fetch_value("SELECT count(DISTINCT id) FROM insights.insight_feedback") == 2
+    nameless = [{"minute_ts": NOW, "price_usd": n} for n in (1, 2)]
+    with pytest.raises(UnfitColumn, match="coin_id: is missing") as caught:
+        await gate.ingest("prices.minute", nameless)
+    assert caught.value.hint
+
+
 async def test_every_caller_is_told_its_own_fate(packs: Database, gate: Gate) -> None:
     await gate.ingest("prices.minute", [minute("old", source_ts=NOW), minute("same", source_ts=NOW)])
     answers = await asyncio.gather(

@@ -38,7 +38,7 @@ class Encoder:
                 raise UnfitColumn(table.full_name, name, "no such column, or one that is generated", hint=f"It has {', '.join(known)}.")
         for column in table.columns:
             if not (column.nullable or column.default or column.identity or column.name in names):
-                raise UnfitColumn(table.full_name, column.name, "is missing, and has no default")
+                raise UnfitColumn(table.full_name, column.name, "is missing, and has no default", hint="Give every row a value for it.")
         self.table = table
         self.columns: tuple[WireColumn, ...] = tuple(sorted((known[name] for name in names), key=_place))
 

@@ -108,6 +108,9 @@ def one_per_key(dataset: Dataset, conflict: Conflict, rows: Any) -> tuple[list[A
     if conflict.policy is OnConflict.APPEND or rows.num_rows < 2:
         return [rows], 0
     keys = list(dataset.key)
+    if not {*keys, *filter(None, [conflict.version])} <= {*rows.schema.names}:
+        # What is not given the server makes, another for each row; or it is missing, which is told of every row alike.
+        return [rows], 0
     if any(_ascends(rows.column(key)) for key in keys):
         return [rows], 0
     numbered = rows.append_column("__place", pa.array(np.arange(rows.num_rows)))
