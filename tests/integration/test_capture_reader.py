@@ -250,6 +250,7 @@ def test_random_histories_of_random_tables_are_decoded_as_they_happened(
     player.play(*history)
 
 
+@pytest.mark.oldest
 async def test_large_transactions_come_in_pieces_while_they_run(conninfo: str) -> None:
     reading = libpq.make_conninfo(conninfo, options="-c logical_decoding_work_mem=64kB")
     connect = psycopg.AsyncConnection.connect
@@ -276,6 +277,7 @@ async def test_large_transactions_come_in_pieces_while_they_run(conninfo: str) -
     assert state.commits == sorted(state.commits)
 
 
+@pytest.mark.oldest
 async def test_partitions_come_as_their_root_and_dropping_one_deletes_nothing(conninfo: str) -> None:
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
         await connection.execute("CREATE TABLE t (k int, day date, v text, PRIMARY KEY (k, day)) PARTITION BY RANGE (day)")

@@ -153,7 +153,7 @@ class _Running:
 
     async def settle(self) -> None:
         """Wait until the mirrors have everything, or the capture says why it cannot go on."""
-        waiting = asyncio.create_task(self._mirrors.wait())
+        waiting = asyncio.create_task(self._mirrors.wait(within=150))
         await asyncio.wait([waiting, self._task], return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
             waiting.cancel()

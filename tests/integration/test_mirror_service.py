@@ -191,6 +191,7 @@ async def test_a_mirror_that_is_ahead_of_its_server_is_not_gone_on_with(
             await mirrors.wait()
 
 
+@pytest.mark.oldest
 async def test_a_mirror_is_without_generated_columns_that_a_server_does_not_send(database: Database, columnar: Columnar) -> None:
     async with mirrored(database, columnar) as mirrors:
         async with following(mirrors):

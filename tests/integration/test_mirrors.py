@@ -39,6 +39,7 @@ async def waits(mirrors: Mirrors, name: str) -> None:
 
 
 @pytest.mark.conforms("S1-149", "S1-157", "S1-158", "S1-159")
+@pytest.mark.oldest
 async def test_a_mirror_has_what_was_there_and_what_comes(database: Database, columnar: Columnar) -> None:
     async with mirrored(database, columnar) as mirrors:
         await database.execute("INSERT INTO demo.account VALUES ('a', 5), ('b', NULL)")

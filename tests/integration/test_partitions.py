@@ -41,6 +41,7 @@ async def insert(database: Database, *instants: datetime, coin: str = "btc") -> 
 
 
 @pytest.mark.conforms("S3-01", "S3-09", "S3-10", "S3-12", "S3-52", "S3-53")
+@pytest.mark.oldest
 async def test_applying_makes_what_is_declared_and_then_nothing(database: Database, catalog: Catalog) -> None:
     problems = await partitions.verify(database, catalog, now=NOW)
     assert {problem.code for problem in problems} == {ProblemCode.FEW_AHEAD}
@@ -237,6 +238,7 @@ async def test_ensure_covers_a_past_range(database: Database, catalog: Catalog) 
 
 
 @OWN_PARTITIONS_ONLY
+@pytest.mark.oldest
 async def test_a_detachment_that_was_cut_short_is_finished(database: Database, catalog: Catalog, conninfo: str) -> None:
     await partitions.apply(database, catalog, now=NOW)
     await insert(database, NOW)

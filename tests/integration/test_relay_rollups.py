@@ -121,6 +121,7 @@ def _check(rows: list[Any], expected: Figures, keys: tuple[str, ...]) -> None:
 
 
 @pytest.mark.conforms("S2-05", "S2-06", "S2-07", "S2-08", "S2-09")
+@pytest.mark.oldest
 async def test_a_day_of_a_chain(figures: Connection, catalog: Catalog) -> None:
     by_day: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
     for one in await _events(figures):

@@ -81,6 +81,7 @@ def days(names: Sequence[str]) -> list[int]:
 
 
 @pytest.mark.conforms("S3-04", "S1-32", "S4-81")
+@pytest.mark.oldest
 async def test_what_is_old_leaves_and_is_in_the_archive(database: Database, catalog: Catalog, tmp_path: Path) -> None:
     before = await database.fetch_value("SELECT count(*) FROM demo.prices")
     needs = Needs()

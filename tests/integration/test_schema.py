@@ -49,6 +49,7 @@ def differences(one: Snapshot, other: Snapshot) -> list[str]:
 
 
 @pytest.mark.conforms("S0-31", "S1-25", "S2-75", "S4-76")
+@pytest.mark.oldest
 async def test_built_by_migrating_equals_built_from_declarations(site: Site, new_database: NewDatabase) -> None:
     await up(site)
     assert differences(await take(site.conninfo), await declared(new_database)) == []

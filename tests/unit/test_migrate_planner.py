@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainstrata.errors import UnknownName, UsageError
+from chainstrata.migrate import queue
 from chainstrata.migrate.errors import HistoryUnusable, MigrationEdited
 from chainstrata.migrate.model import Direction, Record, Revision, Status
 from chainstrata.migrate.online import part_name
@@ -260,3 +261,17 @@ def test_policies_say_what_is_not_the_default() -> None:
     assert found["conflict"] == {"policy": "newest", "version": "source_ts"}
     assert [rollup["name"] for rollup in found["rollups"]] == ["hourly", "daily", "weekly", "monthly"]
     assert "change_only" not in found
+
+
+def test_enums_have_all_their_values_in_the_statement_that_makes_them() -> None:
+    made = "CREATE TYPE kind AS ENUM (\n    'a', -- first\n    'b'  -- last\n);"
+    steps = [
+        made,
+        "ALTER TYPE kind ADD VALUE 'c';\nALTER TYPE kind ADD VALUE 'x' BEFORE 'b';",
+        "ALTER TYPE kind ADD VALUE 'y' AFTER 'a';\nSELECT 1",
+    ]
+    whole = queue.make_whole(steps)
+    assert whole == ["CREATE TYPE kind AS ENUM (\n    'a', 'y', -- first\n    'x', 'b'  -- last\n    , 'c'\n);", "SELECT 1"]
+    # What was made in an earlier release gets its values by the step that adds them.
+    assert queue.make_whole(steps[1:]) == steps[1:]
+    assert not any("ADD VALUE" in text for text in queue.create(queue.newest()))

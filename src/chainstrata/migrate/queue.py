@@ -5,8 +5,9 @@ pins every statement. What is made lives in a schema of its own, whose comment b
 """
 
 import hashlib
-from collections.abc import Iterator
-from functools import cache
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from chainstrata.model.queue import QUEUE_SCHEMA
 _COMMENT: Final = "Job queue: procrastinate "
 _REMEMBER: Final = "SELECT set_config('chainstrata.search_path', current_setting('search_path'), true)"
 _RESTORE: Final = "SELECT set_config('search_path', current_setting('chainstrata.search_path'), true)"
+_ADDS: Final = re.compile(r"ALTER TYPE (?P<type>\w+) ADD VALUE (?P<value>'\w+')(?: (?P<where>BEFORE|AFTER) (?P<other>'\w+'))?;\n?")
 # Theirs find their tables by the caller's search path; with one of their own they work whoever calls.
 _SETTLE: Final = """DO $$
 DECLARE
@@ -55,10 +57,34 @@ def create(version: str, *, since: str = "", sha256: str = "") -> list[str]:
         )
     place = name(QUEUE_SCHEMA)
     made = [] if since else [compose("CREATE SCHEMA {}", place)]
-    steps = [text for step, text in _steps().items() if since < step <= version]
+    steps = make_whole([text for step, text in _steps().items() if since < step <= version])
     path = compose("SET LOCAL search_path = {}, pg_catalog", place)
     says = compose("COMMENT ON SCHEMA {} IS {}", place, literal(comment(version)))
     return [*made, _REMEMBER, path, *steps, _SETTLE, says, _RESTORE]
+
+
+def make_whole(steps: Sequence[str]) -> list[str]:
+    """Return steps with every value of an enum in the statement that makes it, where one of them does.
+
+    Before PostgreSQL 17 a value that is added to an enum cannot be used in the same transaction, not even where that made the enum.
+    """
+    made = list(steps)
+    for place, text in enumerate(steps):
+        for added in _ADDS.finditer(text):
+            within = re.compile(rf"(CREATE TYPE {added['type']} AS ENUM \()(.*?)(\n\);)", re.DOTALL)
+            found = next((number for number in range(place + 1) if within.search(made[number])), None)
+            if found is None:
+                continue
+            made[place] = made[place].replace(added[0], "")
+            made[found] = within.sub(partial(_with_value, added), made[found], count=1)
+    return [text for text in made if text.strip()]
+
+
+def _with_value(added: re.Match[str], found: re.Match[str]) -> str:
+    value, other = added["value"], added["other"]
+    both = {"BEFORE": f"{value}, {other}", "AFTER": f"{other}, {value}"}
+    body = found[2].replace(other, both[added["where"]], 1) if other else f"{found[2]}\n    , {value}"
+    return found[1] + body + found[3]
 
 
 def drop() -> list[str]:
