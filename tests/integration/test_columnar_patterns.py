@@ -37,7 +37,7 @@ LITTLE = {
     "Ask by what rows are sorted by": 0.05,
     "Say of which time": 0.4,
     "Look up what rows are not sorted by": 0.25,
-    "The newest of each": 0.2,
+    "The newest of each": 0.5,
 }
 """By the heading of a pattern: the part of all granules that its questions may read."""
 
