@@ -5,40 +5,30 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from psycopg import sql
 
-from chainstrata import partitions
-from chainstrata.engines.postgres import Database
+from chainstrata.engines.postgres import Connection
+from chainstrata.model import Catalog
 from chainstrata.rollups.model import Level, Source
 from chainstrata.rollups.planner import find_sources
 from chainstrata.rollups.statements import refresh_pairs, refresh_range
-from tests.fixtures.demo import create_demo, demo_catalog
 
-FIRST = datetime(2026, 3, 10, tzinfo=UTC)
+# A day that has its partition, and so have those before and after it.
+DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)
 HOUR = timedelta(hours=1)
+PARTITION = f"validator_snapshots_y{DAY:%Y}m{DAY:%m}d{DAY:%d}"
 
 
-@pytest.fixture
-async def prices(database: Database) -> Source:
-    """Give prices of each minute of three days, of which the planner has no statistics, as of what was just written."""
-    catalog = demo_catalog()
-    await create_demo(database, catalog)
-    await partitions.ensure(database, catalog.dataset("demo.prices"), FIRST, FIRST + timedelta(days=3))
-    await database.execute("INSERT INTO demo.coins VALUES ('btc'), ('eth')")
-    await database.execute(
-        "INSERT INTO demo.prices SELECT id, ts, 1 FROM demo.coins, generate_series(%(first)s, %(last)s, interval '1 min') ts",
-        {"first": FIRST, "last": FIRST + timedelta(days=3) - timedelta(minutes=1)},
-    )
-    [source] = [one for one in find_sources(catalog) if one.name == "demo.prices"]
-    return source
+def snapshots(catalog: Catalog) -> tuple[Source, Level]:
+    source = next(one for one in find_sources(catalog) if one.name == "validators.snapshots")
+    return source, source.children[0]
 
 
-async def scans(database: Database, statement: sql.Composable, params: Mapping[str, Any]) -> Counter[str]:
-    """Return how often the plan of a statement comes to each partition of the prices."""
-    [plan] = await database.fetch_value(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(statement), params)
+async def scans(connection: Connection, statement: sql.Composable, params: Mapping[str, Any]) -> Counter[str]:
+    """Return how often the plan of a statement comes to each partition of the snapshots."""
+    [plan] = await connection.fetch_value(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(statement), params)
     found = (node.get("Relation Name", "") for node in walk(plan["Plan"]))
-    return Counter(name.removeprefix("prices_") for name in found if name.startswith("prices_y"))
+    return Counter(name for name in found if name.startswith("validator_snapshots_y"))
 
 
 def walk(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -47,22 +37,26 @@ def walk(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from walk(child)
 
 
-def level_of(source: Source) -> Level:
-    [level] = source.children
-    # Only the last price of a bucket is kept, so there is no first row to fetch.
-    assert {part.fold.value for part in level.rollup.components} == {"last", "count"}
-    return level
+async def test_whole_buckets_are_read_once_and_their_first_and_last_rows_looked_up(rows: Connection, catalog: Catalog) -> None:
+    source, level = snapshots(catalog)
+    span = {"lo": DAY, "hi": DAY + timedelta(days=1), "gone_before": "-infinity"}
+    assert await scans(rows, refresh_range(source, level, carried=False), span) == {PARTITION: 3}
 
 
-async def test_whole_buckets_are_read_once_and_their_last_rows_looked_up(database: Database, prices: Source) -> None:
-    statement = refresh_range(prices, level_of(prices), carried=False)
-    span = {"lo": FIRST + timedelta(days=1), "hi": FIRST + timedelta(days=2), "gone_before": "-infinity"}
-    assert await scans(database, statement, span) == {"y2026m03d11": 2}
-
-
-async def test_single_buckets_touch_no_partition_but_theirs(database: Database, prices: Source) -> None:
-    statement = refresh_pairs(prices, level_of(prices), carried=False)
-    starts = [FIRST + timedelta(hours=hour) for hour in (30, 40)]
-    params = {"key_0": ["btc", "eth"], "lo": starts, "hi": [start + HOUR for start in starts], "gone_before": "-infinity"}
+async def test_single_buckets_touch_no_partition_but_theirs(rows: Connection, catalog: Catalog) -> None:
+    source, level = snapshots(catalog)
+    starts = [DAY + timedelta(hours=hour) for hour in (6, 16)]
+    params = {"key_0": [1, 2], "lo": starts, "hi": [start + HOUR for start in starts], "gone_before": "-infinity"}
     params |= {"first_lo": starts[0], "last_hi": starts[-1] + HOUR}
-    assert await scans(database, statement, params) == {"y2026m03d11": 2}
+    assert await scans(rows, refresh_pairs(source, level, carried=False), params) == {PARTITION: 3}
+
+
+def test_nothing_is_looked_up_where_another_index_could_be_taken_for_the_key(catalog: Catalog) -> None:
+    """An index on the day alone, in a partition without statistics: each look-up would read the day of all coins."""
+    sources = {source.name: source for source in find_sources(catalog)}
+    looked_up = {}
+    for name in ("prices.minute", "prices.minute.daily", "validators.snapshots"):
+        source = sources[name]
+        statements = [make(source, level, carried=False) for level in source.children for make in (refresh_range, refresh_pairs)]
+        looked_up[name] = {"OFFSET 0" in statement.as_string() for statement in statements}
+    assert looked_up == {"prices.minute": {True}, "prices.minute.daily": {False}, "validators.snapshots": {True}}

@@ -81,7 +81,8 @@ def scan(
 def fold(source: Source, level: Level, rows: sql.Composable, *, keyed: bool = False) -> sql.Composed:
     """Return a query that folds a subquery of the source's rows into the level's layout.
 
-    `keyed` says that the rows are scanned from the source's own table, where one of them is found by its key.
+    `keyed` says that the rows are scanned from the source's own table, where one of them is found by its key. It asks for a plan made
+    for the rows that are there now: one made when there were none would look each up by reading all.
     """
     if _is_fetched(source, level):
         return _fold_and_fetch(source, level, rows, keyed=keyed)
@@ -183,6 +184,16 @@ def _fetched(source: Source, level: Level, rows: sql.Composable, keys: str, *, k
             form = sql.SQL(" JOIN {rows} AS {alias} ON {own} AND {time} = a.{end}")
         joined.append(form.format(rows=rows, alias=column(alias), own=own, time=time, end=column(end)))
     return sql.SQL("").join(joined)
+
+
+def is_keyed(table: sa.Table, time: str) -> bool:
+    """Whether no other index could take the place of the primary key when a row is looked up by key and time.
+
+    Of a partition without statistics the planner may prefer a smaller index on the time alone, and then reads all keys at each look-up.
+    """
+    # A column, or the text of one with its direction.
+    led = [index for index in table.indexes if str(index.expressions[0]).rpartition(".")[2].split()[0] == time]
+    return all(index.dialect_options["postgresql"]["using"] == "brin" for index in led)
 
 
 def _is_fetched(source: Source, level: Level) -> bool:

@@ -36,3 +36,7 @@ ON CONFLICT (rollup) DO UPDATE SET
     buckets_removed = t.buckets_removed + excluded.buckets_removed,
     seconds = excluded.seconds,
     keys_per_bucket = coalesce(excluded.keys_per_bucket, t.keys_per_bucket);
+
+-- plan_anew
+-- Have each statement of this transaction planned for the rows that are there now.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true);

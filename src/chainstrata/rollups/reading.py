@@ -189,7 +189,7 @@ def _live_rows(depth: int, source: Source, level: Level, below: Level | None) ->
     looked_up = fold_pairs(source, level, gone(depth), table=table)
     single = sql.SQL("WITH pairs AS (SELECT * FROM {}) {}").format(pairs, looked_up)
     dirty = [
-        sql.SQL("({}) AS folded_whole").format(fold(source, level, rows, keyed=below is None)),
+        sql.SQL("({}) AS folded_whole").format(fold(source, level, rows)),
         sql.SQL("({}) AS folded_pairs").format(single),
     ]
     touched = sql.SQL(
@@ -221,7 +221,7 @@ def _with_carried(
 def compare(source: Source, level: Level) -> sql.Composed:
     """Return the query for every bucket from `lo` to `hi` that is not what its rows from `gone_before` on give."""
     rows = scan(source, level, sql.SQL("greatest({}, %(gone_before)s::timestamptz)").format(LO), HI)
-    expected = fold(source, level, rows, keyed=True)
+    expected = fold(source, level, rows)
     over = sql.SQL("(SELECT * FROM {} WHERE {b} >= {} AND {b} < {}) AS over_").format(
         identifier(level.carried), LO, HI, b=column(level.rollup.bucket)
     )

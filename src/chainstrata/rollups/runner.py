@@ -94,6 +94,7 @@ class Rollups:
             query = QUERIES.lock_source_waiting if wait else QUERIES.lock_source
             if await connection.fetch_value(query, {"source": source.name}) is False:
                 return Refreshed()
+            await connection.execute(QUERIES.plan_anew)
             marks = await self._take_marks(connection, source, span)
             gone = await self._gone(connection, source)
             done = Refreshed(marks=len(marks))

@@ -13,6 +13,7 @@ from chainstrata.rollups.fold import (
     column,
     fold,
     fold_pairs,
+    is_keyed,
     layout,
     lift,
     merge,
@@ -93,15 +94,20 @@ def refresh_range(source: Source, level: Level, *, carried: bool) -> sql.Compose
     within = sql.SQL("(SELECT * FROM {{}} WHERE {bucket} >= {lo} AND {bucket} < {hi})").format(
         bucket=column(level.rollup.bucket), lo=LO, hi=HI
     )
-    return _refresh(level, [], fold(source, level, rows, keyed=True), within, carried=carried)
+    return _refresh(level, [], fold(source, level, rows, keyed=is_keyed(source.table, source.time)), within, carried=carried)
 
 
 def refresh_pairs(source: Source, level: Level, *, carried: bool) -> sql.Composed:
     """Return the statement that does the same for single buckets of single keys."""
-    within = sql.SQL("(SELECT t.* FROM pairs JOIN {{}} AS t ON {same} AND t.{bucket} = pairs.lo AND {between})").format(
-        same=same(level.rollup.by, "pairs", "t"), bucket=column(level.rollup.bucket), between=_between(level.rollup.bucket)
-    )
-    folded = fold_pairs(source, level, FLOOR, _between(source.time))
+    bucket = level.rollup.bucket
+    conditions = [same(level.rollup.by, "pairs", "t"), sql.SQL("t.{} = pairs.lo").format(column(bucket))]
+    if is_keyed(level.table, bucket):
+        conditions.append(_between(bucket))
+    within = sql.SQL("(SELECT t.* FROM pairs JOIN {{}} AS t ON {})").format(sql.SQL(" AND ").join(conditions))
+    if is_keyed(source.table, source.time):
+        folded = fold_pairs(source, level, FLOOR, _between(source.time))
+    else:
+        folded = fold_pairs(source, level, FLOOR, table=identifier(source.table))
     return _refresh(level, [pairs_relation(level)], folded, within, carried=carried)
 
 
@@ -275,7 +281,7 @@ def carry(source: Source, level: Level) -> sql.Composed:
     """Return the statement that keeps what rows from `lo` to `hi` gave to the bucket that `hi` is in."""
     open_from = floor_sql(level.rollup.every, HI)
     rows = scan(source, level, sql.SQL("greatest({}::timestamptz, {})").format(LO, open_from), HI)
-    return _into_carried(level, sql.SQL("({}) AS leaving").format(fold(source, level, rows, keyed=True)))
+    return _into_carried(level, sql.SQL("({}) AS leaving").format(fold(source, level, rows)))
 
 
 def _into_carried(level: Level, relation: sql.Composable) -> sql.Composed:
