@@ -1,5 +1,6 @@
 """`chainstrata up --node-demo true`: every pack has something to show, and nothing is held but what was broken on purpose."""
 
+import subprocess
 import threading
 import time
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from chainstrata.model import Dataset
 from chainstrata.packs import load_catalog
 from chainstrata.simulate import packs_with_streams
 from tests.fixtures.node import connect, running_node
+from tools.tree import ROOT
 
 CATALOG = load_catalog()
 WITHIN = 180.0
@@ -61,3 +63,11 @@ def test_every_pack_has_something_to_show_and_nothing_is_held_by_mistake(home: P
         status, told = node.get("/api/v1/status")
         assert status == 200
         assert told["healthy"], told["findings"]
+
+
+def test_make_up_demo_starts_a_node_so() -> None:
+    done = subprocess.run(["make", "--no-print-directory", "-n", "up", "DEMO=1"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "chainstrata up --node-demo true" in done.stdout
+    plain = subprocess.run(["make", "--no-print-directory", "-n", "up"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "chainstrata up" in plain.stdout
+    assert "--node-demo" not in plain.stdout
