@@ -76,7 +76,7 @@ class Client(asyncio.Protocol):
             else:
                 self._ask_when_due()
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._finish(f"{self.name}: the server hung up")
 
     def _finish(self, problem: str) -> None:

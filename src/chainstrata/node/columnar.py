@@ -36,11 +36,14 @@ WHERE t.database = currentDatabase() AND t.name IN {tables:Array(String)} GROUP 
 
 
 class ColumnarAccess:
-    """The way to the columnar engine. `served`: a service of the node opens it; else it is opened by the first who asks."""
+    """The way to the columnar engine.
 
-    def __init__(self, config: Config, *, served: bool = False) -> None:
+    With `stopping`, which tells that the node stops, a service of the node opens it; else it is opened by the first who asks.
+    """
+
+    def __init__(self, config: Config, *, stopping: asyncio.Event | None = None) -> None:
         self._config = config
-        self._served = served
+        self.stopping = stopping
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._ready = asyncio.Event()
@@ -53,8 +56,8 @@ class ColumnarAccess:
         why = why_missing(self._config)
         if why:
             raise ColumnarMissing(why)
-        if self._served:
-            if self._columnar is None and not await happened(self._ready, self._config[CLICKHOUSE_START_TIMEOUT].total_seconds()):
+        if self.stopping is not None:
+            if not await self._is_ready(self.stopping):
                 raise self.error or ColumnarUnreachable(
                     "the columnar engine is still starting", hint="`chainstrata status` shows how it is."
                 )
@@ -65,6 +68,23 @@ class ColumnarAccess:
         if self._columnar is None:
             raise self.error or ColumnarUnreachable("the columnar engine is not there", hint="`chainstrata status` shows why.")
         return self._columnar
+
+    @property
+    def _starting(self) -> bool:
+        """Whether a service is about to open it, or its revisions have not run yet."""
+        return self.stopping is not None and not self._ready.is_set()
+
+    async def _is_ready(self, stopping: asyncio.Event) -> bool:
+        """Wait for it, but not while the node stops: it may be that nobody starts it any more."""
+        if not self._ready.is_set():
+            waits = [asyncio.create_task(event.wait()) for event in (self._ready, stopping)]
+            try:
+                within = self._config[CLICKHOUSE_START_TIMEOUT].total_seconds()
+                await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        return self._ready.is_set()
 
     async def open(self) -> Columnar:
         """Open the engine and the connection to it."""
@@ -93,9 +113,9 @@ class ColumnarAccess:
         if why:
             return EngineStatus(ENGINE, "none", "missing", detail=why), ()
         kind = "url" if self._config[CLICKHOUSE_URL] else "embedded"
-        if self._columnar is None:
+        if self._columnar is None or self._starting:
             if self.error is None:
-                return EngineStatus(ENGINE, kind, "starting" if self._served else "not asked"), ()
+                return EngineStatus(ENGINE, kind, "starting" if self.stopping is not None else "not asked"), ()
             return _away(kind, self.error)
         if self.engine is not None and self.engine.state is not ServerState.RUNNING and self.engine.error is not None:
             return _away(kind, self.engine.error, self.engine.state.value)
@@ -112,8 +132,7 @@ class ColumnarAccess:
 
     async def look_at(self, datasets: Sequence[ColumnarDataset]) -> list[DatasetStatus]:
         """Return how datasets are whose home it is; none while it does not answer. Rows that others replaced count until they are merged."""
-        starting = self._served and not self._ready.is_set()
-        if self._columnar is None or starting or not datasets:
+        if self._columnar is None or self._starting or not datasets:
             return []
         try:
             rows = await self._columnar.query_rows(_PARTS, {"tables": [one.table_name for one in datasets]}, timeout=_LOOK)
@@ -154,12 +173,16 @@ class ColumnarService:
 
     async def run(self, stop: asyncio.Event) -> None:
         access = self._access
+        opening = asyncio.create_task(self._open())
+        stopping = asyncio.create_task((access.stopping or stop).wait())
         try:
-            columnar = await access.open()
-            done = await self._platform.migrate_columnar(columnar)
-            access.open_for_all()
-            LOGGER.info("columnar engine %s is there; %s", columnar.version, done)
-            recorded = False
+            await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                # The node stops before it is there: nobody needs it any more.
+                opening.cancel()
+                await stop.wait()
+                return
+            recorded = await opening
             while not await happened(stop, _LOOK_EVERY):
                 recorded = recorded or self._record()
                 engine = access.engine
@@ -169,7 +192,19 @@ class ColumnarService:
             access.error = error
             raise
         finally:
+            stopping.cancel()
+            opening.cancel()
+            await asyncio.wait({opening})
             await access.close()
+
+    async def _open(self) -> bool:
+        """Open the engine for all; return whether other commands can find it already."""
+        columnar = await self._access.open()
+        done = await self._platform.migrate_columnar(columnar)
+        recorded = self._record()
+        self._access.open_for_all()
+        LOGGER.info("columnar engine %s is there; %s", columnar.version, done)
+        return recorded
 
     def _record(self) -> bool:
         """Tell other commands of the home where it listens; return whether that was done, once the node's own record is there."""

@@ -151,7 +151,7 @@ class Node:
             database = await stack.enter_async_context(Database(target.conninfo, self.config))
             self._database = database
             detail.text = f"{database.stats().min_size} to {database.stats().max_size} connections"
-        access = ColumnarAccess(self.config, served=True)
+        access = ColumnarAccess(self.config, stopping=self._stop)
         self._columnar = access
         return Platform(self.config, catalog, database, target, access)
 

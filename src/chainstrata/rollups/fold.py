@@ -172,7 +172,7 @@ def _chosen(source: Source, level: Level) -> list[sql.Composable]:
 def _fetched(source: Source, level: Level, rows: sql.Composable, keys: str, *, keyed: bool) -> sql.Composed:
     """Join the first and last row of each bucket `a`, as far as they are wanted; `keys` is the alias its keys are under."""
     wanted = {part.fold for _, part in parts_of(level)}
-    joined = []
+    joined: list[sql.Composable] = []
     for alias, end, fold_ in (("f", "first_row", Fold.FIRST), ("l", "last_row", Fold.LAST)):
         if fold_ not in wanted:
             continue
