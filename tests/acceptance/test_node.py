@@ -127,9 +127,18 @@ def run_keys(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "term", "terminal closed"])
 def test_it_stops_cleanly_and_leaves_nothing_running(place: Path, number: signal.Signals) -> None:
-    with running_node(place) as node:
+    # Where this run must not end with its terminal, that would hold for the node too.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        node = start_node(place)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    try:
+        node.wait_ready()
         server = find_server(place)
         assert node.stop(number) == 0
+    finally:
+        node.end()
     said = "".join(node.lines)
     assert '"event": "stopping"' in said
     assert "Traceback" not in said

@@ -1,6 +1,7 @@
 """Running revisions: once, one at a time, resumed where they stopped, refused when edited, taken back with consent."""
 
 import asyncio
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from chainstrata.errors import ChainStrataError, UnknownName, UsageError
 from chainstrata.migrate import Direction, Progress, Status, down, goto, list_history, status, up
 from chainstrata.migrate.errors import HistoryUnusable, MigrationBusy, MigrationEdited, MigrationFailed, NeedsConsent, RevisionUnusable
 from chainstrata.migrate.history import LOCK_KEY
+from chainstrata.migrate.scripts import Scripts
 from tests.fixtures.changing import NAME, Begun, Lab
 from tests.fixtures.postgres import NewDatabase
 
@@ -269,6 +271,14 @@ async def test_a_revision_without_its_file_is_named(lab: Lab) -> None:
     with pytest.raises(HistoryUnusable, match=f"revision {name} of pack demo is applied, but its file is nowhere"):
         await up(lab.site())
     assert (await status(lab.site())).revisions[-1].status is Status.MISSING
+
+
+async def test_loading_revisions_changes_nothing_for_other_threads(lab: Lab) -> None:
+    name = lab.revise(steps("one"))
+    path = lab.folder / "0002_by_hand.py"
+    path.write_text(f"import warnings\nSEEN = list(warnings.filters)\n{path.read_text()}")
+    before, site = list(warnings.filters), lab.site()
+    assert before == Scripts.of(site.catalog, site.folders).revisions[name].module.SEEN
 
 
 async def test_two_newest_revisions_are_refused(lab: Lab) -> None:

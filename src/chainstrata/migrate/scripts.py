@@ -1,7 +1,7 @@
 """The revisions of the packs: their files, what each says, how they hang together."""
 
 import hashlib
-import warnings
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,8 @@ from chainstrata.migrate.planner import in_order, steps_behind, steps_of
 from chainstrata.model import Catalog, Pack
 
 FOLDER = "migrations"
+_NAMED = re.compile(r"""^revision\b[^=\n]*=\s*["']([^"'\n]+)["']""", re.MULTILINE)
+_RENUMBER = "Were two revisions of a pack written at once? Renumber the newer one."
 
 
 def pack_folder(pack: Pack) -> Path:
@@ -51,16 +53,24 @@ class Scripts:
         return {revision.name: revision for revision in in_order(known, list(self.folders))}
 
     def _load(self) -> list[Script]:
+        self._check_names()
         directory = ScriptDirectory(str(Path(__file__).parent), version_locations=[str(folder) for folder in self.folders.values()])
         try:
-            with warnings.catch_warnings():
-                # Alembic only warns of two revisions with one name.
-                warnings.simplefilter("error")
-                return list(directory.walk_revisions())
+            return list(directory.walk_revisions())
         except (CommandError, UserWarning) as error:
-            raise HistoryUnusable(str(error), hint="Were two revisions of a pack written at once? Renumber the newer one.") from error
+            raise HistoryUnusable(str(error), hint=_RENUMBER) from error
+        except KeyError as error:
+            raise HistoryUnusable(f"a revision refers to {error}, which is not present", hint=_RENUMBER) from error
         except (SyntaxError, ImportError, NameError, AttributeError) as error:
             raise RevisionUnusable(f"a revision cannot be loaded: {type(error).__name__}: {error}") from error
+
+    def _check_names(self) -> None:
+        """Refuse two revisions with one name. Alembic only warns, and what is done of warnings is the same for all threads."""
+        known: dict[str, Path] = {}
+        for path in (path for folder in self.folders.values() for path in sorted(folder.glob("*.py"))):
+            found = _NAMED.search(path.read_text(encoding="utf-8"))
+            if found and known.setdefault(found[1], path) != path:
+                raise HistoryUnusable(f"revision {found[1]} is present more than once: {known[found[1]]}, {path}", hint=_RENUMBER)
 
     def _revision(self, script: Script) -> Revision:
         path = Path(script.path)
