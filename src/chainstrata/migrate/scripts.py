@@ -20,7 +20,6 @@ from chainstrata.model import Catalog, Pack
 
 FOLDER = "migrations"
 _NAMED = re.compile(r"""^revision\b[^=\n]*=\s*["']([^"'\n]+)["']""", re.MULTILINE)
-_RENUMBER = "Were two revisions of a pack written at once? Renumber the newer one."
 
 
 def pack_folder(pack: Pack) -> Path:
@@ -58,9 +57,9 @@ class Scripts:
         try:
             return list(directory.walk_revisions())
         except (CommandError, UserWarning) as error:
-            raise HistoryUnusable(str(error), hint=_RENUMBER) from error
+            raise HistoryUnusable(str(error), hint="Mend the revision's file, or put the one back that is missing.") from error
         except KeyError as error:
-            raise HistoryUnusable(f"a revision refers to {error}, which is not present", hint=_RENUMBER) from error
+            raise HistoryUnusable(f"a revision refers to {error}, which is not present", hint="Is its file gone?") from error
         except (SyntaxError, ImportError, NameError, AttributeError) as error:
             raise RevisionUnusable(f"a revision cannot be loaded: {type(error).__name__}: {error}") from error
 
@@ -70,7 +69,10 @@ class Scripts:
         for path in (path for folder in self.folders.values() for path in sorted(folder.glob("*.py"))):
             found = _NAMED.search(path.read_text(encoding="utf-8"))
             if found and known.setdefault(found[1], path) != path:
-                raise HistoryUnusable(f"revision {found[1]} is present more than once: {known[found[1]]}, {path}", hint=_RENUMBER)
+                raise HistoryUnusable(
+                    f"revision {found[1]} is present more than once: {known[found[1]]}, {path}",
+                    hint="Were two revisions of a pack written at once? Renumber the newer one.",
+                )
 
     def _revision(self, script: Script) -> Revision:
         path = Path(script.path)
