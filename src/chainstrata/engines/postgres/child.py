@@ -122,14 +122,16 @@ class ChildServer(ABC, Generic[Failure]):
         """Start the server, from nothing if need be. Raises one of `failures`, or what makes the home unusable."""
         self.state = ServerState.STARTING
         self.error = None
+        opened = False
         try:
             await self._open()
-        except BaseException as error:
-            await self._end_process()
-            self._let_go()
-            if isinstance(error, OSError):
-                raise unusable(self._home, error) from error
-            raise
+            opened = True
+        except OSError as error:
+            raise unusable(self._home, error) from error
+        finally:
+            if not opened:
+                await self._end_process()
+                self._let_go()
         self.state = ServerState.RUNNING
         self._watcher = asyncio.create_task(self._watch(), name=f"{self.label}-watcher")
 
