@@ -8,7 +8,7 @@ first snapshot was taken. So there is no gap, and rows that come twice bear vers
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,13 +21,11 @@ from chainstrata.cdc.mirror import MirrorSink
 from chainstrata.cdc.shape import Target
 from chainstrata.cdc.sink import Rejected, Taken
 from chainstrata.cdc.slot import QUERIES
-from chainstrata.cdc.tuples import rows_of_copy
 from chainstrata.engines.postgres import Database, open_session
+from chainstrata.engines.postgres.arrow.decode import split_rows
+from chainstrata.engines.postgres.arrow.reader import read_blocks
 from chainstrata.model import Dataset
 
-_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
-_HEAD: Final = len(_SIGNATURE) + 8
-_END: Final = b"\xff\xff"
 _SAMPLED: Final = 40
 """Rows looked at for each piece, to find where pieces should end."""
 _ROW_BYTES: Final = 120
@@ -176,32 +174,12 @@ class Copier:
     ) -> Taken:
         rows = 0
         rejected: list[Rejected] = []
-        async for batch in _read(connection, select_rows(dataset, targets, condition)):
-            taken = await self._sink.copy(dataset, rows_of_copy(batch, len(targets)), targets, version)
-            rows += len(batch)
-            rejected += taken.rejected
+        async with aclosing(read_blocks(connection, select_rows(dataset, targets, condition), block=_BATCH_BYTES)) as blocks:
+            async for block, starts in blocks:
+                taken = await self._sink.copy(dataset, split_rows(block, starts, len(targets)), targets, version)
+                rows += len(starts)
+                rejected += taken.rejected
         return Taken(rows, rejected)
-
-
-async def _read(connection: "psycopg.AsyncConnection[Any]", statement: sql.Composed) -> AsyncIterator[list[bytes]]:
-    """Yield rows as they come, many at a time."""
-    batch: list[bytes] = []
-    size = 0
-    first = True
-    async with connection.cursor().copy(statement) as copy:
-        async for piece in copy:
-            data = bytes(piece)
-            if first:
-                data, first = data[_HEAD:], False
-            if not data or data == _END:
-                continue
-            batch.append(data)
-            size += len(data)
-            if size >= _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch
 
 
 async def do_all(work: Sequence[Callable[[], Awaitable[None]]], at_once: int) -> None:

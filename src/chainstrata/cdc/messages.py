@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-# Reading a length where there is none must stay within the buffer; what is read is not used.
-_PADDING: Final = np.zeros(8, dtype=np.uint8)
+from chainstrata.engines.postgres.arrow.decode import PADDING, Array, Block
+
+_PADDING: Final = np.frombuffer(PADDING, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,12 +33,9 @@ class Messages:
         """The first byte of each."""
         return np.asarray(self.data[self.start])
 
-    def numbers(self, at: int, width: int = 4) -> Array:
+    def numbers(self, at: int) -> Array:
         """Return the whole number that stands at a place of each."""
-        value = np.zeros(len(self), dtype=np.int64)
-        for byte in range(width):
-            value = value << 8 | self.data[self.start + (at + byte)]
-        return value
+        return Block(self.data).take(">u4", self.start + at).astype(np.int64)
 
     def one(self, place: int) -> bytes:
         start = int(self.start[place])

@@ -21,11 +21,12 @@ from chainstrata.cdc.history import History, Spans
 from chainstrata.cdc.model import TRUNCATE, Changes, Relation, RelationColumn
 from chainstrata.cdc.shape import Missing, Shaped, Target, shape, shape_copied
 from chainstrata.cdc.sink import Position, Rejected, Source, SourceColumn, Taken
-from chainstrata.cdc.tuples import Array, Field
-from chainstrata.cdc.values import Kind, UnknownType, resolve
+from chainstrata.cdc.values import UnknownType, resolve
 from chainstrata.engines.clickhouse import Columnar, quote_name, quote_names
 from chainstrata.engines.clickhouse.arrow import plain_type
 from chainstrata.engines.clickhouse.errors import ColumnarBadValue
+from chainstrata.engines.postgres.arrow.decode import Array, Field
+from chainstrata.engines.postgres.arrow.kinds import Kind
 from chainstrata.model import Dataset
 from chainstrata.model.columnar import DELETED, VERSION, create, mirror_table
 from chainstrata.model.columnar.ddl import alter

@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from chainstrata.cdc.messages import NONE, Array, Messages
+from chainstrata.cdc.messages import NONE, Messages
+from chainstrata.engines.postgres.arrow.decode import Array
 
 POSTGRES_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 INSERT, UPDATE, DELETE, TRUNCATE = b"I"[0], b"U"[0], b"D"[0], b"T"[0]

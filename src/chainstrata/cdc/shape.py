@@ -14,11 +14,14 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 
-from chainstrata.cdc import numeric
 from chainstrata.cdc.model import Changes
-from chainstrata.cdc.tuples import Array, Decoded, Field, decode, pc
-from chainstrata.cdc.values import Converted, Kind, UnknownType, convert
+from chainstrata.cdc.tuples import Decoded, decode
+from chainstrata.cdc.values import UnknownType
 from chainstrata.engines.clickhouse.arrow import arrow_type, plain_type
+from chainstrata.engines.postgres.arrow import numeric
+from chainstrata.engines.postgres.arrow.columns import pc
+from chainstrata.engines.postgres.arrow.decode import Array, Column, Field, spans
+from chainstrata.engines.postgres.arrow.kinds import Kind, convert
 
 # What the engine keeps of times and days, as microseconds and days from 1970.
 _FIRST_YEAR, _LAST_YEAR = "1900-01-01", "2299-12-31"
@@ -102,10 +105,11 @@ def shape(changes: Changes, targets: Sequence[Target], *, version: str, deleted:
     missing: dict[str, Array] = {}
     for target in targets:
         field = decoded.new.columns[target.place]
-        source, lacking = _sources(field, chosen)
+        unchanged = decoded.new.unchanged[target.place]
+        source, lacking = _sources(unchanged, chosen)
         fresh = to_columnar(field, target)
         # Most batches are rows that were inserted, of which each counts: nothing is to be picked.
-        every = len(source) == len(field.start) and not field.unchanged.any()
+        every = len(source) == len(field.at) and not unchanged.any()
         values = fresh.values if every else fresh.values.take(pa.array(source))
         if fresh.unfit is not None:
             unfit += [(int(row), f"{target.name}: {fresh.problem}") for row in np.flatnonzero(fresh.unfit[source])]
@@ -128,7 +132,7 @@ def shape_copied(fields: Sequence[Field], targets: Sequence[Target], lsn: int, *
     """Return the rows of a mirror for rows that were copied as of a position. The fields are in the order of the targets."""
     columns: dict[str, Any] = {}
     unfit: dict[int, str] = {}
-    count = len(fields[0].start)
+    count = len(fields[0].at)
     for field, target in zip(fields, targets, strict=True):
         made = to_columnar(field, target)
         columns[target.name] = made.values
@@ -168,7 +172,7 @@ def choose(decoded: Decoded, keys: Sequence[Target], versions: Array) -> Chosen:
 def _identity(field: Field, key: Target) -> Any:
     """Return what tells values of a key's column apart: their bytes, but 1.0 and 1.00 are one number."""
     loose = key.kind.name == "numeric" and key.kind.scale is None
-    return to_columnar(field, key).values if loose else field.binary()
+    return to_columnar(field, key).values if loose else field.contents()
 
 
 def _codes(columns: Sequence[Sequence[Any]], old: int, new: int) -> Array:
@@ -185,7 +189,7 @@ def _before(decoded: Decoded, codes: Array) -> Array:
     """Return for each new row the new row that it replaced, -1 where that is not in the batch."""
     old, new = len(decoded.old.at), len(decoded.new.at)
     found = np.full(new, -1, dtype=np.int64)
-    if not any(field.unchanged.any() for field in decoded.new.columns):
+    if not any(one.any() for one in decoded.new.unchanged):
         return found
     # What stood under a key just before each event, in the order of events by key.
     last: dict[int, int] = {}
@@ -203,13 +207,13 @@ def _before(decoded: Decoded, codes: Array) -> Array:
     return found
 
 
-def _sources(field: Field, chosen: Chosen) -> tuple[Array, Array]:
+def _sources(unchanged: Array, chosen: Chosen) -> tuple[Array, Array]:
     """Return for each chosen row the row that has the value, and which have none in this batch."""
     source = chosen.new.copy()
-    lacking = field.unchanged[source]
+    lacking = unchanged[source]
     for place in np.flatnonzero(lacking):
         row = int(source[place])
-        while row >= 0 and field.unchanged[row]:
+        while row >= 0 and unchanged[row]:
             row = int(chosen.before[row])
         if row >= 0:
             source[place] = row
@@ -260,53 +264,44 @@ def nothing(target: Target, count: int) -> Any:
     return pa.array([0] * count).cast(pa.int32() if pa.types.is_date(kind) else pa.int64()).cast(kind)
 
 
-def to_columnar(field: Field, target: Target) -> Converted:
+def to_columnar(field: Field, target: Target) -> Column:
     """Return a column as the mirror takes it."""
     inner = plain_type(target.columnar)
+    kind = arrow_type(target.columnar)
     if target.kind.name == "numeric":
         return _number(field, inner, target)
-    made = convert(field, target.kind)
-    kind = arrow_type(target.columnar)
     if target.kind.name == "interval":
-        return Converted(pa.array([_interval(value) for value in made.values.to_pylist()], pa.string()))
+        return _intervals(field)
+    made = convert(field, target.kind)
     if inner == "String" and target.kind.name == "array":
-        return Converted(pa.array([None if value is None else _listed(value) for value in made.values.to_pylist()], pa.string()))
+        return Column(pa.array([None if value is None else _listed(value) for value in made.values.to_pylist()], pa.string()))
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _within(made, kind)
     if pa.types.is_list(kind) and "Nullable(" not in inner:
         made = _without_holes(made)
     if made.values.type.equals(kind):
         return made
-    if pa.types.is_large_binary(made.values.type):
+    if pa.types.is_binary(made.values.type):
         # Bytes that are no text: the engine's strings are bytes, and only Arrow tells the two apart.
-        return Converted(made.values.cast(pa.binary()), made.unfit, made.problem)
+        return made
     try:
-        return Converted(made.values.cast(kind), made.unfit, made.problem)
+        return Column(made.values.cast(kind), made.unfit, made.problem)
     except pa.ArrowInvalid as error:
         raise UnknownType(f"type {target.kind} for a column of {target.columnar}: {error}") from error
 
 
-def _number(field: Field, inner: str, target: Target) -> Converted:
-    numbers = numeric.read_numbers(field)
-    problem = "no number, too large, or finer than the column"
+def _number(field: Field, inner: str, target: Target) -> Column:
+    kind = arrow_type(inner)
     if inner == "String":
-        return Converted(pa.array(numeric.texts(numbers), pa.string()))
-    if inner.startswith("Decimal("):
-        precision, scale = (int(part) for part in inner[8:-1].split(","))
-        values, unfit = numeric.decimals(numbers, precision, scale)
-        return Converted(values, unfit, problem)
+        return numeric.text(field)
+    if pa.types.is_decimal(kind):
+        return numeric.decimal(kind)(field)
     if inner in ("UInt64", "UInt256"):
-        raw, unfit = numeric.whole(numbers, 256 if inner == "UInt256" else 64, negative=False)
-        absent = ~numbers.there | unfit
-        raw = np.ascontiguousarray(raw)
-        if inner == "UInt64":
-            return Converted(pa.array(raw.view("<u8")[:, 0], mask=absent), unfit, problem)
-        valid = np.packbits(~absent, bitorder="little")
-        return Converted(pa.Array.from_buffers(pa.binary(32), len(raw), [pa.py_buffer(valid), pa.py_buffer(raw)]), unfit, problem)
+        return numeric.whole(kind)(field)
     raise UnknownType(f"type {target.kind} for a column of {target.columnar}")
 
 
-def _without_holes(made: Converted) -> Converted:
+def _without_holes(made: Column) -> Column:
     """Refuse lists of which an element is absent: the engine would put an empty one in its place."""
     if not made.values.flatten().null_count:
         return made
@@ -314,10 +309,10 @@ def _without_holes(made: Converted) -> Converted:
     absent = made.values.flatten().is_null().to_numpy(zero_copy_only=False)
     holes[pc.list_parent_indices(made.values).to_numpy()[absent]] = True
     unfit = holes if made.unfit is None else holes | made.unfit
-    return Converted(made.values, unfit, made.problem or "a list with an element that is absent")
+    return Column(made.values, unfit, made.problem or "a list with an element that is absent")
 
 
-def _within(made: Converted, kind: Any) -> Converted:
+def _within(made: Column, kind: Any) -> Column:
     """Refuse times the engine does not keep: it would turn them into others."""
     day = pa.types.is_date(kind)
     ticks = pc.fill_null(made.values.cast(pa.int32() if day else pa.int64()), 0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -329,16 +324,20 @@ def _within(made: Converted, kind: Any) -> Converted:
         values = pc.if_else(pa.array(outside), pa.scalar(None, values.type), values)
     if pa.types.is_timestamp(kind) and made.values.type.tz is None:
         values = values.cast(pa.int64()).cast(kind)
-    return Converted(values, unfit if unfit.any() else None, made.problem or f"outside {_FIRST_YEAR} to {_LAST_YEAR}")
+    return Column(values, unfit if unfit.any() else None, made.problem or f"outside {_FIRST_YEAR} to {_LAST_YEAR}")
 
 
-def _interval(value: Mapping[str, int] | None) -> str | None:
-    """Return a span of time as ISO 8601 writes it, months, days and seconds apart: none can be turned into another."""
-    if value is None:
-        return None
-    whole, rest = divmod(abs(value["microseconds"]), 1_000_000)
-    seconds = f"{'-' if value['microseconds'] < 0 else ''}{whole}" + (f".{rest:06d}".rstrip("0") if rest else "")
-    return f"P{value['months']}M{value['days']}DT{seconds}S"
+def _intervals(field: Field) -> Column:
+    """Return spans of time as ISO 8601 writes them, months, days and seconds apart: none can be turned into another."""
+    parts = zip(*(part.tolist() for part in spans(field)), strict=True)
+    texts = [_interval(*one) for one in parts]
+    return Column(pa.array(texts, pa.string(), mask=field.null))
+
+
+def _interval(microseconds: int, days: int, months: int) -> str:
+    whole, rest = divmod(abs(microseconds), 1_000_000)
+    seconds = f"{'-' if microseconds < 0 else ''}{whole}" + (f".{rest:06d}".rstrip("0") if rest else "")
+    return f"P{months}M{days}DT{seconds}S"
 
 
 def _listed(values: Sequence[Any]) -> str:
@@ -352,7 +351,9 @@ def show(field: Field, row: int, kind: Kind) -> str | None:
     if raw is None:
         return None
     if kind.name == "numeric":
-        return numeric.texts(numeric.read_numbers(one))[0]
+        return str(numeric.text(one).values[0])
+    if kind.name == "interval":
+        return str(_intervals(one).values[0])
     if kind.name in ("timestamptz", "timestamp", "date"):
         number = int.from_bytes(raw, signed=True)
         ends = {2 ** (8 * len(raw) - 1) - 1: "infinity", -(2 ** (8 * len(raw) - 1)): "-infinity"}

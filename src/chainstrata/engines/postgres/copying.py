@@ -22,16 +22,15 @@ async def copy_out(connection: Connection, statement: sql.Composable, *, block: 
 
     Left before its end, the COPY is cancelled and the connection can be used on.
     """
-    async with aclosing(copy_rows_out(connection, statement, block=block)) as blocks:
+    async with aclosing(copy_rows_out(connection.driver, statement, block=block)) as blocks:
         async for data, _ in blocks:
             yield data
 
 
 async def copy_rows_out(
-    connection: Connection, statement: sql.Composable, *, block: int = BLOCK
+    driver: psycopg.AsyncConnection[Any], statement: sql.Composable, *, block: int = BLOCK
 ) -> AsyncGenerator[tuple[bytes, list[int]], None]:
     """Yield what `copy_out` does, with how many bytes each row has."""
-    driver = connection.driver
     text = statement.as_bytes(driver)
     try:
         async with driver.lock:

@@ -1,4 +1,4 @@
-"""What cannot be given as Arrow."""
+"""What cannot be given as Arrow, and what is no value at all."""
 
 from chainstrata.engines.postgres.errors import PostgresError
 
@@ -12,3 +12,10 @@ class Unrepresentable(PostgresError):
     def __init__(self, column: str, problem: str) -> None:
         super().__init__(f"column {column!r} {problem}", hint="Leave such rows out, or read the column as text: `column::text`.")
         self.column = column
+
+
+class Malformed(PostgresError):
+    """Bytes of a value are not what its type's binary form is. Reading on would risk making up values."""
+
+    code = "malformed"
+    http_status = 502

@@ -6,13 +6,15 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import Any, Final, LiteralString
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from chainstrata.engines.postgres.arrow import columns
 from chainstrata.engines.postgres.arrow.columns import Decimals, Described, ResultColumn
-from chainstrata.engines.postgres.arrow.decode import Block, split_rows
+from chainstrata.engines.postgres.arrow.decode import PADDING, Array, Block, split_rows
+from chainstrata.engines.postgres.arrow.errors import Malformed
 from chainstrata.engines.postgres.connection import Connection
 from chainstrata.engines.postgres.copying import copy_rows_out
 from chainstrata.engines.postgres.database import Database
@@ -35,8 +37,7 @@ class Batches:
         self.schema = pa.schema([one.field for one in found])
         self._connection = connection
         self._statement = statement
-        self._names = [one.field.name for one in found]
-        self._decoders = [one.decode for one in found]
+        self._columns = found
         self._block = block
         self._reading = self._read()
 
@@ -52,30 +53,37 @@ class Batches:
         return pa.Table.from_batches([batch async for batch in self], self.schema)
 
     async def _read(self) -> AsyncGenerator[Any, None]:
-        first = True
-        async with aclosing(copy_rows_out(self._connection, self._statement, block=self._block)) as blocks:
-            async for data, sizes in blocks:
-                start = _header_size(data) if first else 0
-                first = False
+        async with aclosing(read_blocks(self._connection.driver, self._statement, block=self._block)) as blocks:
+            async for block, starts in blocks:
                 # In a thread, so that the loop goes on; numpy and Arrow let go of the interpreter for most of it.
-                batch = await asyncio.to_thread(self._decode, data, sizes, start)
-                if batch.num_rows:
-                    yield batch
+                yield await asyncio.to_thread(self._decode, block, starts)
 
-    def _decode(self, data: bytes, sizes: list[int], start: int) -> Any:
-        ends = np.cumsum(np.array(sizes, dtype=np.int64))
-        starts = ends - sizes
-        if len(starts):
-            starts[0] += start
-        # The header may come without a row, and the mark of the end stands alone.
-        kept = ends - starts > len(_END)
-        starts = starts[kept]
-        return pa.record_batch(split_rows(Block(data), starts, self._names, list(self._decoders)), schema=self.schema)
+    def _decode(self, block: Block, starts: Array) -> Any:
+        fields = split_rows(block, starts, len(self._columns))
+        return pa.record_batch([column.read(field) for column, field in zip(self._columns, fields, strict=True)], schema=self.schema)
+
+
+async def read_blocks(
+    driver: psycopg.AsyncConnection[Any], statement: sql.Composable, *, block: int = BLOCK
+) -> AsyncGenerator[tuple[Block, Array], None]:
+    """Yield the rows of a COPY in binary, many at a time, with where each starts."""
+    first = True
+    async with aclosing(copy_rows_out(driver, statement, block=block)) as blocks:
+        async for data, sizes in blocks:
+            ends = np.cumsum(np.array(sizes, dtype=np.int64))
+            starts = ends - sizes
+            if first:
+                starts[0] += _header_size(data)
+                first = False
+            # The header may come without a row, and the mark of the end stands alone.
+            starts = starts[ends - starts > len(_END)]
+            if len(starts):
+                yield Block(data + PADDING), starts
 
 
 def _header_size(data: bytes) -> int:
     if not data.startswith(SIGNATURE):
-        raise AssertionError("not binary COPY")
+        raise Malformed("what came is not binary COPY")
     return _HEADER + int.from_bytes(data[_HEADER - 4 : _HEADER], "big")
 
 

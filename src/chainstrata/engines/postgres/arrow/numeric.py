@@ -10,52 +10,46 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from chainstrata.cdc.errors import StreamBroken
-from chainstrata.cdc.tuples import Array, Field
+from chainstrata.engines.postgres.arrow.decode import Array, Column, Decoder, Field, built
+from chainstrata.engines.postgres.arrow.errors import Malformed
 
 BASE: Final = 10_000
 NEGATIVE: Final = 0x4000
 _SPECIAL: Final = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
 _HEAD: Final = 8
+_NARROW: Final = 38
 _MASK: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.uint64(32)
-_SLICE: Final = 8_000_000
-"""Digits a grid may hold; a column with a very long number in it is taken in slices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A column of numbers: for each row digit count, weight, sign, display scale, and where its digits are."""
+    """A column of numbers: for each row digit count, weight, sign, and where its digits are."""
 
     field: Field
     there: Array
     count: Array
     weight: Array
     sign: Array
-    scale: Array
 
     @property
     def special(self) -> Array:
         return np.asarray(self.there & (self.sign != 0) & (self.sign != NEGATIVE))
 
     def digits(self, row: int) -> list[int]:
-        start = int(self.field.start[row]) + _HEAD
-        raw = self.field.buffer[start : start + 2 * int(self.count[row])]
-        return [int(high) << 8 | int(low) for high, low in zip(raw[::2], raw[1::2], strict=True)]
+        places = int(self.field.at[row]) + _HEAD + 2 * np.arange(int(self.count[row]))
+        return [int(digit) for digit in self.field.block.take(">u2", places)]
 
 
 def read_numbers(field: Field) -> Numbers:
-    """Return a column of NUMERIC; raise `StreamBroken` if its bytes are none."""
-    there = field.length > 0
-    head = np.zeros((len(there), _HEAD), dtype=np.uint8)
-    if (field.length[there] < _HEAD).any():
-        raise StreamBroken("a number is shorter than its head")
-    head[there] = field.buffer[field.start[there][:, None] + np.arange(_HEAD)]
-    parts = head.view(">i2")
-    count = parts[:, 0].astype(np.int64)
-    if not np.array_equal(field.length[there], _HEAD + 2 * count[there]):
-        raise StreamBroken("a number has not the digits it says")
-    return Numbers(field, there, count, parts[:, 1].astype(np.int64), parts[:, 2].astype(np.int64) & 0xFFFF, parts[:, 3].astype(np.int64))
+    """Return a column of NUMERIC; raise `Malformed` if its bytes are none."""
+    there = np.ones(len(field.at), dtype=bool) if field.null is None else ~field.null
+    count, weight, sign = (
+        field.block.take(kind, field.at + place).astype(np.int64) for kind, place in ((">u2", 0), (">i2", 2), (">u2", 4))
+    )
+    if (there & (field.length != _HEAD + 2 * count)).any():
+        raise Malformed("a number has not the digits it says")
+    return Numbers(field, there, count, weight, sign)
 
 
 def to_limbs(numbers: Numbers, scale: int, bits: int) -> tuple[Array, Array]:
@@ -100,8 +94,7 @@ def _grid(numbers: Numbers, chosen: Array, top: int, after: int) -> Array:
     total = int(counts.sum())
     row = np.repeat(np.arange(len(chosen)), counts)
     nth = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    at = numbers.field.start[chosen][row] + _HEAD + 2 * nth
-    digit = numbers.field.buffer[at].astype(np.uint16) << 8 | numbers.field.buffer[at + 1]
+    digit = numbers.field.block.take(">u2", numbers.field.at[chosen][row] + _HEAD + 2 * nth)
     grid[row, max(top, 0) - numbers.weight[chosen][row] + nth] = digit
     return grid
 
@@ -117,29 +110,34 @@ def _multiply_add(value: Array, factor: int, digit: Array) -> Array:
     return np.asarray(carry != 0)
 
 
-def decimals(numbers: Numbers, precision: int, scale: int) -> tuple[Any, Array]:
-    """Return an Arrow array of decimals, null where there is no value or none that fits, and which did not fit."""
-    bits = 128 if precision <= 38 else 256
-    limbs, unfit = to_limbs(numbers, scale, bits)
-    unfit |= _exceeds(limbs, 10**precision)
-    raw = signed(limbs, numbers.sign == NEGATIVE)
-    kind = pa.decimal128(precision, scale) if bits == 128 else pa.decimal256(precision, scale)
-    valid = np.packbits(numbers.there & ~unfit, bitorder="little")
-    array = pa.Array.from_buffers(kind, len(raw), [pa.py_buffer(valid), pa.py_buffer(np.ascontiguousarray(raw))])
-    return array, unfit
+def decimal_type(precision: int, scale: int) -> Any:
+    """Return the narrower decimal type of that many digits."""
+    return pa.decimal128(precision, scale) if precision <= _NARROW else pa.decimal256(precision, scale)
 
 
-def whole(numbers: Numbers, bits: int, *, negative: bool) -> tuple[Array, Array]:
-    """Return whole numbers as little-endian bytes, a row each, and which did not fit. `negative` leaves a bit for the sign."""
-    limbs, unfit = to_limbs(numbers, 0, max(bits, 64))
-    minus = (numbers.sign == NEGATIVE) & limbs.any(axis=1)
-    if negative:
-        unfit |= _exceeds(limbs, 2 ** (bits - 1)) & ~(minus & ~_exceeds(limbs, 2 ** (bits - 1) + 1))
-    else:
-        unfit |= minus | _exceeds(limbs, 2**bits)
-    raw = signed(limbs, minus)
-    raw[unfit] = 0
-    return np.ascontiguousarray(raw).view(np.uint8)[:, : bits // 8], unfit
+def decimal(kind: Any) -> Decoder:
+    """Return the decoder into a decimal type. What it cannot hold is reported, never rounded."""
+
+    def decode(field: Field) -> Column:
+        numbers = read_numbers(field)
+        limbs, unfit = to_limbs(numbers, kind.scale, kind.bit_width)
+        unfit |= _exceeds(limbs, 10**kind.precision)
+        raw = np.ascontiguousarray(signed(limbs, numbers.sign == NEGATIVE))
+        return built(kind, raw, field, unfit, f"a number that {kind} does not")
+
+    return decode
+
+
+def whole(kind: Any) -> Decoder:
+    """Return the decoder into whole numbers without a sign: a type of Arrow, or little-endian bytes where it has none so wide."""
+
+    def decode(field: Field) -> Column:
+        numbers = read_numbers(field)
+        limbs, unfit = to_limbs(numbers, 0, kind.bit_width)
+        unfit |= (numbers.sign == NEGATIVE) & limbs.any(axis=1)
+        return built(kind, np.ascontiguousarray(limbs.astype("<u4")), field, unfit, "no whole number, negative or too large")
+
+    return decode
 
 
 def signed(limbs: Array, minus: Array) -> Array:
@@ -166,9 +164,10 @@ def _exceeds(limbs: Array, limit: int) -> Array:
     return more
 
 
-def texts(numbers: Numbers) -> list[str | None]:
-    """Return every value as its shortest exact text: no exponent, no zeros at the end of what comes after the point."""
-    return [_text(numbers, row) if numbers.there[row] else None for row in range(len(numbers.there))]
+def text(field: Field) -> Column:
+    """Every value as its shortest exact text: no exponent, no zeros at the end of what comes after the point."""
+    numbers = read_numbers(field)
+    return Column(pa.array([_text(numbers, row) if numbers.there[row] else None for row in range(len(numbers.there))], pa.string()))
 
 
 def _text(numbers: Numbers, row: int) -> str:
