@@ -119,6 +119,9 @@ def _headers_of(error: ChainStrataError, *, page: bool) -> dict[str, str]:
         return {"WWW-Authenticate": 'Basic realm="ChainStrata: any name, a key as password", charset="UTF-8"' if page else "Bearer"}
     if error.http_status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         return {"Retry-After": str(max(1, math.ceil(getattr(error, "retry_after", 1))))}
+    if error.http_status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+        # Who is still sending may stop: nothing more is answered here.
+        return {"Connection": "close"}
     return {}
 
 
