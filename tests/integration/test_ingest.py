@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,25 @@ async def test_rows_no_partition_takes_are_held(packs: Database, ingest: Ingest)
     answer = await ingest.ingest("prices.minute", [minute("a"), minute("b", NOW + timedelta(days=4000))])
     assert (answer.accepted, answer.quarantined) == (1, 1)
     assert [row.reason for row in await held(packs)] == ["no_partition"]
+
+
+async def test_times_no_partition_holds_are_told_as_they_are(packs: Database, ingest: Ingest) -> None:
+    far = [2**63 - 1, -(2**63), 253_402_300_800_000_000]
+    rows = pa.table(
+        {
+            "coin_id": list("abcd"),
+            "minute_ts": pa.array([*far, int(NOW.timestamp()) * 1_000_000], pa.timestamp("us", tz="UTC")),
+            "price_usd": ["1"] * 4,
+        }
+    )
+    answer = await ingest.ingest("prices.minute", rows)
+    assert (answer.accepted, answer.quarantined) == (1, 3)
+    held = await packs.fetch_all("SELECT detail, content FROM strata.quarantine ORDER BY id")
+    assert held[0].detail == "no partition holds 9223372036854775807 µs from 1970"
+    assert held[0].content["minute_ts"] == "9223372036854775807 as timestamp[us, tz=UTC]"
+    for strange in (pa.array([1, 2]), pa.array([date(2026, 1, 1)] * 2), pa.array([1, 2], pa.timestamp("us"))):
+        times = pa.table({"coin_id": ["a", "b"], "minute_ts": strange, "price_usd": ["1", "2"]})
+        assert (await ingest.ingest("prices.minute", times)).quarantined == 2
 
 
 async def test_rows_whose_partition_left_are_merged_into_roll_ups(packs: Database, ingest: Ingest, rollups: Rollups) -> None:

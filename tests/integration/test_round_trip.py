@@ -2,56 +2,22 @@
 
 import io
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from psycopg import sql
 
 from chainstrata.engines.postgres import Database, PoolOptions
 from chainstrata.ingest import Gate, Ingest, Payload, Spool
-from chainstrata.migrate import create_declared
-from chainstrata.model import INSTANT, JSON, PRICE, UINT64, UINT256, Catalog, Dataset, Pack, append, column, enum, metadata
-from chainstrata.packs.strata import pack as strata
-from tests.fixtures.postgres import Server
+from tests.fixtures.kinds import KINDS, Mood, kind_catalog, open_kinds
 
-
-class Mood(StrEnum):
-    CALM = "calm"
-    UEBER = "über"
-
-
-MOOD = enum("mood", Mood, schema="kinds")
-KINDS: dict[str, Any] = {
-    "small": sa.SmallInteger(),
-    "whole": sa.Integer(),
-    "big": sa.BigInteger(),
-    "truth": sa.Boolean(),
-    "double": sa.Double(),
-    "price": PRICE,
-    "scaled": sa.Numeric(20, 8),
-    "u64": UINT64,
-    "u256": UINT256,
-    "text": sa.Text(),
-    "mood": MOOD,
-    "document": JSON,
-    "data": sa.LargeBinary(),
-    "instant": INSTANT,
-    "day": sa.Date(),
-    "tags": sa.ARRAY(sa.Text()),
-    "span": sa.Interval(),
-}
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["", '"', "\\N", "NULL", "{}"]
 )
@@ -79,38 +45,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "span": st.timedeltas(timedelta(days=-1_000_000), timedelta(days=1_000_000)),
 }
 Row = dict[str, Any]
-
-
-def kind_catalog() -> Catalog:
-    meta = metadata("kinds")
-    table = sa.Table(
-        "kind",
-        meta,
-        column("n", sa.BigInteger, doc="Number of the row."),
-        *(column(name, kind, nullable=True, doc=name) for name, kind in KINDS.items()),
-        sa.PrimaryKeyConstraint("n", name="kind_pkey"),
-        comment="One value of each type.",
-    )
-    dataset = Dataset(table, name="kind", conflict=append())
-    return Catalog([strata, Pack("kinds", "tests.fixtures", "Kinds.", meta, [dataset], requires=("strata",), enums={MOOD: "A mood."})])
-
-
-@pytest.fixture(scope="module")
-def kinds(server: Server) -> Iterator[str]:
-    """Give one database for all tests here."""
-    name = f"chainstrata_kinds_{os.getpid()}"
-    with psycopg.connect(server.connect_to("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        yield server.connect_to(name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-async def _open(conninfo: str, catalog: Catalog) -> None:
-    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
-        there = await (await connection.execute("SELECT to_regclass('kinds.kind')")).fetchone()
-        if there == (None,):
-            await create_declared(connection, catalog)
-        await connection.execute("TRUNCATE kinds.kind, strata.quarantine")
 
 
 def draw_rows(examples: int) -> list[Row]:
@@ -196,7 +130,7 @@ WAYS: dict[str, tuple[Callable[[list[Row]], Any], set[str]]] = {
 async def test_every_value_comes_back_exactly(kinds: str, tmp_path: Path, way: str) -> None:
     make, left_out = WAYS[way]
     catalog = kind_catalog()
-    await _open(kinds, catalog)
+    await open_kinds(kinds, catalog)
     rows = [{name: value for name, value in row.items() if name not in left_out} for row in draw_rows(150)]
     async with Database(kinds, options=PoolOptions(min_size=1, max_size=3)) as database:
         gate = Gate(Ingest(database, catalog), database, catalog, Spool(tmp_path, 1024**2))
@@ -257,7 +191,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
 
 async def test_every_value_that_does_not_fit_is_held_with_its_reason(kinds: str, tmp_path: Path) -> None:
     catalog = kind_catalog()
-    await _open(kinds, catalog)
+    await open_kinds(kinds, catalog)
     async with Database(kinds, options=PoolOptions(min_size=1, max_size=3)) as database:
         gate = Gate(Ingest(database, catalog), database, catalog, Spool(tmp_path, 1024**2))
         lines, wrong = [], {}
@@ -275,7 +209,7 @@ async def test_every_value_that_does_not_fit_is_held_with_its_reason(kinds: str,
 
 async def test_values_beyond_the_limits_of_the_server_are_held_too(kinds: str, tmp_path: Path) -> None:
     catalog = kind_catalog()
-    await _open(kinds, catalog)
+    await open_kinds(kinds, catalog)
     deep = "[" * 100_000 + "]" * 100_000
     rows = pa.table({"n": [1, 2, 3], "document": ["{}", deep, "[]"], "text": ["a", "b", "c"]})
     async with Database(kinds, options=PoolOptions(min_size=1, max_size=3)) as database:

@@ -10,10 +10,23 @@ from typing import Any, Final
 from psycopg.types.json import Jsonb
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
+from chainstrata.errors import UsageError
 from chainstrata.ingest.model import Answer, Piece
 
 QUERIES: Final = load_queries(__package__)
 _TAKEN: Final = "taken"
+_MOST_BYTES: Final = 1_000
+
+
+def check_name(batch: str) -> None:
+    """Raise `UsageError` for a name that cannot be kept as it is."""
+    try:
+        size = len(batch.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError("the name of the batch is not text that UTF-8 can hold", hint="Name it in plain characters.") from error
+    if size > _MOST_BYTES or "\0" in batch:
+        problem = f"has {size} bytes, at most {_MOST_BYTES} are kept" if size > _MOST_BYTES else "holds a byte of zero"
+        raise UsageError(f"the name of the batch {problem}", hint="Name it shortly, as by the hash of what it holds.")
 
 
 @dataclass(frozen=True, slots=True)

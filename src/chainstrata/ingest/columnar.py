@@ -21,6 +21,7 @@ from chainstrata.engines.clickhouse.arrow import arrow_column, arrow_type, plain
 from chainstrata.engines.clickhouse.errors import ColumnarBadValue
 from chainstrata.engines.postgres import Connection, Database, load_queries
 from chainstrata.ingest.arrow import pc
+from chainstrata.ingest.claims import check_name
 from chainstrata.ingest.errors import BatchRefused, UnfitColumn
 from chainstrata.ingest.intake import take
 from chainstrata.ingest.model import Answer
@@ -73,6 +74,7 @@ class ColumnarIngest:
         progress: Callable[[Answer], None] | None = None,
     ) -> Answer:
         """Take rows into a dataset and return what became of them, as `Ingest.ingest` does."""
+        check_name(batch)
         dataset = self._catalog.columnar_dataset(name)
         columnar = await self._columnar()
         await self._refresh(columnar, [dataset], older_than=_STALE)

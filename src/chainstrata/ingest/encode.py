@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from chainstrata.ingest.arrow import pc
-from chainstrata.ingest.errors import UnfitColumn
+from chainstrata.ingest.errors import UnfitColumn, no_such_column
 from chainstrata.ingest.fields import Unfit, encode_field
 from chainstrata.ingest.numeric import Inexact, TooWide
 from chainstrata.ingest.record import Field, join_fields
@@ -35,7 +35,7 @@ class Encoder:
         known = {column.name: column for column in table.columns}
         for name in names:
             if name not in known:
-                raise UnfitColumn(table.full_name, name, "no such column, or one that is generated", hint=f"It has {', '.join(known)}.")
+                raise no_such_column(table.full_name, name, list(known))
         for column in table.columns:
             if not (column.nullable or column.default or column.identity or column.name in names):
                 raise UnfitColumn(table.full_name, column.name, "is missing, and has no default", hint="Give every row a value for it.")

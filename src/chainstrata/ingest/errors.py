@@ -24,6 +24,13 @@ class UnfitColumn(IngestError):
         self.column = column
 
 
+def no_such_column(table: str, name: str, known: Sequence[str]) -> UnfitColumn:
+    """Return the error for a name that no column of the table bears."""
+    near = next((own for own in known if own.lower() == name.strip().lower()), "")
+    hint = f"Is {near} meant? Names are taken letter by letter." if near else f"It has {', '.join(known)}."
+    return UnfitColumn(table, name[:200], "no such column, or one that is generated", hint=hint)
+
+
 class BatchRefused(IngestError):
     """A strict batch with rows that do not fit. Nothing of it was written."""
 

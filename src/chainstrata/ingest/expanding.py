@@ -22,7 +22,7 @@ def expand(table: Any, most: int) -> Any:
             size = sum(_size(chunk) for chunk in whole.chunks)
             if size > most:
                 raise PayloadTooLarge(f"{field.name}: {size} bytes unpacked, at most {most} are taken")
-            table = table.set_column(number, field.name, pa.chunked_array([_plain(chunk) for chunk in whole.chunks], _meant(kind)))
+            table = table.set_column(number, field.name, pa.chunked_array([plain(chunk) for chunk in whole.chunks], _meant(kind)))
         elif pa.types.is_nested(kind) and _nested_folded(kind):
             size = sum(_nested_size(chunk) for chunk in table.column(number).chunks)
             if size > most:
@@ -47,19 +47,24 @@ def _meant(kind: Any) -> Any:
     return pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
-def _plain(values: Any) -> Any:
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    elif pa.types.is_run_end_encoded(values.type):
-        values = pc.run_end_decode(values)
-    return values.cast(_meant(values.type)) if _folded(values.type) else values
+def plain(values: Any) -> Any:
+    """Return an array without dictionary, runs, views or extension around it, however they are stacked."""
+    kind = values.type
+    if isinstance(values, pa.ExtensionArray):
+        return plain(values.storage)
+    if pa.types.is_dictionary(kind):
+        return plain(values.dictionary).take(values.indices)
+    if pa.types.is_run_end_encoded(kind):
+        runs = pa.RunEndEncodedArray.from_arrays(values.run_ends, plain(values.values))
+        return pc.run_end_decode(runs.slice(values.offset, len(values)))
+    return values.cast(_meant(kind)) if _folded(kind) else values
 
 
 def _size(values: Any) -> int:
     """Return what the values take once each is written out."""
     kind = values.type
     if pa.types.is_dictionary(kind):
-        return len(values) * 8 if not _lengthy(kind.value_type) else _sum_of(values.indices, values.dictionary)
+        return len(values) * 8 if not _lengthy(kind.value_type) else _sum_of(values.indices, _told(values.dictionary))
     if pa.types.is_run_end_encoded(kind):
         longest = _size(values.values) if _folded(kind.value_type) else values.values.nbytes
         return int(len(values) * max(8, longest))
@@ -70,6 +75,11 @@ def _size(values: Any) -> int:
 def _nested_size(values: Any) -> int:
     """Return at most what the values take: as if each were as long as all that is said once."""
     return int(len(values.flatten()) * max(8, values.nbytes)) if hasattr(values, "flatten") else int(len(values) * max(8, values.nbytes))
+
+
+def _told(dictionary: Any) -> Any:
+    """Return the values of a dictionary, views as what they mean: those take no more than they say."""
+    return plain(dictionary) if pa.types.is_string_view(dictionary.type) or pa.types.is_binary_view(dictionary.type) else dictionary
 
 
 def _lengthy(kind: Any) -> bool:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from chainstrata.ingest import numeric
 from chainstrata.ingest.arrow import pc
+from chainstrata.ingest.expanding import plain
 from chainstrata.ingest.record import Array, Field, Fixed, Varying, binary_array, join_fields
 from chainstrata.ingest.wire import WireType
 
@@ -33,7 +34,12 @@ FieldEncoder = Callable[[Any], Field]
 
 def encode_field(values: Any, kind: WireType) -> Field:
     """Return an Arrow array as what travels; raise `Unfit`, or `numeric.Inexact`, naming the first row that does not fit."""
-    values = _plain(values)
+    if isinstance(values, pa.ExtensionArray) and values.type.extension_name.startswith("pandas."):
+        raise Unfit(f"{values.type.extension_name} has no type here; give text, times or numbers")
+    values = plain(values)
+    if len(values) and values.null_count == len(values):
+        # Whatever type they have, they are no values of it.
+        values = pa.nulls(len(values))
     if kind.name == "numeric":
         return _numeric(values, kind.scale)
     if kind.element is not None:
@@ -44,24 +50,29 @@ def encode_field(values: Any, kind: WireType) -> Field:
     return encoder(values)
 
 
-def _plain(values: Any) -> Any:
-    """Return the array without dictionary or extension around it."""
-    if isinstance(values, pa.ExtensionArray):
-        values = values.storage
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if pa.types.is_run_end_encoded(values.type):
-        values = pc.run_end_decode(values)
-    return values
-
-
 def _cast(values: Any, kind: Any) -> Any:
     if values.type.equals(kind):
         return values
     try:
         return pc.cast(values, kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if len(values) == 1 and _texty(values.type):
+            raise Unfit(f"{values[0].as_py()[:60]!r} is not {_WANTED.get(kind.id, kind)}") from error
         raise Unfit(f"{values.type} does not fit: {str(error).splitlines()[0]}") from error
+
+
+_WANTED: Final = {
+    pa.timestamp("us").id: "a time as 2026-01-31T12:00:00Z, to the microsecond and with its zone where the column has one",
+    pa.date32().id: "a day as 2026-01-31",
+    pa.time64("us").id: "a time of day as 12:00:00",
+    pa.bool_().id: "true or false",
+    pa.int16().id: "a whole number of 16 bits",
+    pa.int32().id: "a whole number of 32 bits",
+    pa.int64().id: "a whole number of 64 bits",
+    pa.uint32().id: "a whole number of 32 bits without a sign",
+    pa.float32().id: "a number",
+    pa.float64().id: "a number",
+}
 
 
 def _nulls(values: Any) -> Array | None:
@@ -78,7 +89,7 @@ def _numpy(values: Any, fill: Any) -> Array:
 def _number(arrow: Any, wire: str) -> FieldEncoder:
     def encode(values: Any) -> Field:
         if pa.types.is_floating(values.type) and not pa.types.is_floating(arrow):
-            raise Unfit(f"{values.type} is not exact; give whole numbers")
+            raise Unfit(f"{values.type} is not exact; give whole numbers (pandas makes floats of integers with gaps: Int64 keeps them)")
         values = _cast(values, arrow)
         return Fixed(_numpy(values, 0).astype(wire), _nulls(values))
 
@@ -86,6 +97,10 @@ def _number(arrow: Any, wire: str) -> FieldEncoder:
 
 
 def _boolean(values: Any) -> Field:
+    if pa.types.is_floating(values.type):
+        raise Unfit(f"{values.type} is not true or false")
+    if pa.types.is_integer(values.type):
+        _within(_numpy(values, 0), 0, 2, "true or false")
     values = _cast(values, pa.bool_())
     return Fixed(_numpy(values, False).astype("u1"), _nulls(values))
 
@@ -97,6 +112,7 @@ def _instant(zone: str | None) -> FieldEncoder:
             raise Unfit(f"{values.type} is not {wanted}")
         if pa.types.is_date(values.type):
             raise Unfit(f"{values.type} is a day, not an instant")
+        _refuse_unitless(values, "a time")
         values = _cast(values, pa.timestamp("us", tz=zone))
         ticks = _numpy(_cast(values, pa.int64()), POSTGRES_EPOCH_MICROSECONDS)
         first, end = FIRST_MICROSECOND + POSTGRES_EPOCH_MICROSECONDS, END_MICROSECOND
@@ -106,7 +122,16 @@ def _instant(zone: str | None) -> FieldEncoder:
     return encode
 
 
+def _refuse_unitless(values: Any, what: str) -> None:
+    """A bare number may count seconds as well as microseconds, and nobody would notice."""
+    if pa.types.is_integer(values.type):
+        raise Unfit(f"{values.type} does not say its unit; give {what}")
+
+
 def _date(values: Any) -> Field:
+    _refuse_unitless(values, "a day")
+    if pa.types.is_timestamp(values.type) and (parted := pc.not_equal(pc.floor_temporal(values, unit="day"), values)).true_count:
+        raise Unfit(f"row {pc.index(parted, True).as_py()} is a time within a day, not a day")
     values = _cast(values, pa.date32())
     days = _numpy(_cast(values, pa.int32()), POSTGRES_EPOCH_DAYS).astype(np.int64) - POSTGRES_EPOCH_DAYS
     _within(days, FIRST_DAY, END_DAY, "a day PostgreSQL keeps")
@@ -114,6 +139,7 @@ def _date(values: Any) -> Field:
 
 
 def _time(values: Any) -> Field:
+    _refuse_unitless(values, "a time of day")
     values = _cast(values, pa.time64("us"))
     return Fixed(_numpy(_cast(values, pa.int64()), 0).astype(">i8"), _nulls(values))
 
@@ -130,6 +156,7 @@ def _interval(values: Any) -> Field:
             raise Unfit("nanoseconds do not fit an interval of microseconds")
         out["months"], out["days"], out["micros"] = raw["months"], raw["days"], raw["nanos"] // 1000
         return Fixed(out.view("V16"), null)
+    _refuse_unitless(values, "a duration")
     values = _cast(values, pa.duration("us"))
     out["micros"] = _numpy(_cast(values, pa.int64()), 0)
     return Fixed(out.view("V16"), _nulls(values))
@@ -149,6 +176,8 @@ for _digit, _characters in enumerate(("0", "1", "2", "3", "4", "5", "6", "7", "8
 
 def _uuid(values: Any) -> Field:
     null = _nulls(values)
+    if pa.types.is_null(values.type):
+        values = _cast(values, pa.string())
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         text = _cast(pc.replace_substring(pc.fill_null(values, "0" * 32), "-", ""), pa.string())
         if not pc.all(pc.equal(pc.binary_length(text), 32)).as_py():
@@ -173,6 +202,8 @@ def _bytes_of(values: Any) -> Array:
 
 
 def _text(values: Any) -> Varying:
+    if pa.types.is_nested(values.type):
+        raise Unfit(f"{values.type} is not text; a document is given as the text of its JSON")
     if pa.types.is_binary(values.type) or not _texty(values.type):
         raise Unfit(f"{values.type} is not text")
     return _varying(_cast(_cast(values, pa.string()), pa.binary()))
@@ -211,7 +242,7 @@ def _numeric(values: Any, scale: int | None) -> Field:
     if scale is not None:
         digits.refuse_finer_than(scale)
     width = digits.groups.shape[1]
-    layout = [("ndigits", ">i2"), ("weight", ">i2"), ("sign", ">u2"), ("scale", ">i2"), ("groups", ">u2", (width,))]
+    layout = [("ndigits", ">u2"), ("weight", ">i2"), ("sign", ">u2"), ("scale", ">i2"), ("groups", ">u2", (width,))]
     out = np.empty(len(values), dtype=layout)
     out["ndigits"], out["weight"], out["sign"], out["scale"] = width, digits.weight, digits.sign, digits.scale
     out["groups"] = digits.groups

@@ -91,20 +91,28 @@ def _read_csv(file: IO[bytes], _: WireTable, limits: Limits) -> Iterator[Taken]:
         raise PayloadTooLarge(f"a first line of more than {limits.line} bytes")
     _within(head.count(b",") + 1, limits)
     names = pyarrow.csv.open_csv(io.BytesIO(head)).schema.names
+    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), "")):
+        raise PayloadUnreadable("csv", f"its fields are separated by {other!r}, not by commas")
     bad: list[tuple[str, str]] = []
 
     def set_aside(row: Any) -> str:
         bad.append((str(row.text or "")[:_SHOWN], f"{row.actual_columns} fields, where {row.expected_columns} are needed"))
         return "skip"
 
-    reader = pyarrow.csv.open_csv(
-        file,
-        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=max(_CSV_BLOCK, min(limits.line, TEXT_AT_ONCE))),
-        parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=set_aside),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=False
-        ),
-    )
+    try:
+        reader = pyarrow.csv.open_csv(
+            file,
+            read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=max(_CSV_BLOCK, min(limits.line, TEXT_AT_ONCE))),
+            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=set_aside),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        if str(error) != "Empty CSV file":
+            raise
+        # A file of names alone has no rows, and nothing wrong with it.
+        return
     rows = 0
     with reader:
         for batch in reader:
@@ -178,10 +186,22 @@ def _parse(line: bytes, limits: Limits) -> tuple[dict[str, Any] | None, str]:
     if line.count(b"[") + line.count(b"{") > limits.depth and _depth(line) > limits.depth:
         return None, f"JSON nested deeper than {limits.depth}"
     try:
-        row = json.loads(line.decode(), parse_float=Number, parse_int=Number, parse_constant=_refuse_constant)
+        row = json.loads(
+            line.decode(), parse_float=Number, parse_int=Number, parse_constant=_refuse_constant, object_pairs_hook=_named_once
+        )
     except (ValueError, RecursionError) as error:
         return None, f"not JSON: {error}"
+    if isinstance(row, list):
+        return None, "a JSON list; every line is an object of its own"
     return (row, "") if isinstance(row, dict) else (None, "not a JSON object")
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return row
 
 
 def _depth(line: bytes) -> int:

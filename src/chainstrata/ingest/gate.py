@@ -26,6 +26,7 @@ from chainstrata.config import (
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
+from chainstrata.ingest.claims import check_name
 from chainstrata.ingest.declared import declare_table
 from chainstrata.ingest.errors import TryLater
 from chainstrata.ingest.formats import ROWS_AT_ONCE
@@ -158,9 +159,11 @@ class Gate:
         `witness` is called with the answer in the transaction that writes the rows; not for rows that are `spooled`, whose answer
         is all there is to record. Raises `TryLater` when there is no room for them anywhere.
         """
+        check_name(batch)
         dataset = self._catalog.dataset(name).full_name
         table = self._table(dataset)
-        if not (strict or batch) and isinstance(source, list | tuple) and 0 < len(source) <= self._options.gather_rows:
+        is_few = isinstance(source, list | tuple) and 0 < len(source) <= self._options.gather_rows
+        if is_few and not (strict or batch or isinstance(source[0], pa.Table | pa.RecordBatch)):
             answer = await self._submit(_Item(dataset, table, origin=origin, witness=witness, records=self._records(table, source)))
             if progress:
                 progress(answer)

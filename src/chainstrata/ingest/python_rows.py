@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from chainstrata.errors import UsageError
-from chainstrata.ingest.errors import UnfitColumn
+from chainstrata.ingest.errors import no_such_column
 from chainstrata.ingest.wire import WireTable
 
 _JSON: Final = ("json", "jsonb")
@@ -45,7 +45,7 @@ def as_mapping(row: Any) -> Mapping[str, Any]:
         return row
     if dataclasses.is_dataclass(row) and not isinstance(row, type):
         return {one.name: getattr(row, one.name) for one in dataclasses.fields(row)}
-    raise UsageError(f"a row is {type(row).__name__}, not a mapping or a dataclass")
+    raise UsageError(f"a row is {type(row).__name__}, not a mapping or a dataclass", hint="Give each row its columns by name.")
 
 
 class Number(str):
@@ -69,8 +69,10 @@ def take_rows(rows: Sequence[Mapping[str, Any]], table: WireTable) -> Taken:
     names = dict.fromkeys(name for row in rows for name in row)
     for name in names:
         if name not in kinds:
-            hint = f"It has {', '.join(kinds)}."
-            raise UnfitColumn(table.full_name, str(name)[:200], "no such column, or one that is generated", hint=hint)
+            raise no_such_column(table.full_name, str(name), list(kinds))
+    if rows and not names:
+        # They would be rows of nothing but defaults, of which nobody said how many there are to be.
+        return Taken(pa.table({}), [(_shown(row), "a row without any value") for row in rows])
     makers = {name: _maker(kinds[name]) for name in names}
     try:
         return Taken(_make_table(rows, kinds, makers))
@@ -202,4 +204,12 @@ def _shown(row: Mapping[str, Any]) -> str:
     try:
         return json.dumps({str(name): value for name, value in row.items()}, default=repr, ensure_ascii=True)
     except (ValueError, TypeError, RecursionError):
-        return repr(row).encode("ascii", "backslashreplace").decode()
+        return json.dumps({str(name): _shown_value(value) for name, value in row.items()}, ensure_ascii=True)
+
+
+def _shown_value(value: Any) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        # Python writes no integer of thousands of digits, and no nest of thousands of lists.
+        return f"{type(value).__name__} of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__

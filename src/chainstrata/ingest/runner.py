@@ -7,7 +7,6 @@ A batch that bears a name is taken once, whatever happens to the answer.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,14 +15,14 @@ from psycopg import sql
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
 from chainstrata.engines.postgres.errors import PostgresError, StatementFailed, UndefinedName
-from chainstrata.ingest.claims import claim, count_taken
+from chainstrata.ingest.claims import check_name, claim, count_taken
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import BatchRefused, UnfitColumn
 from chainstrata.ingest.intake import take
 from chainstrata.ingest.model import Answer, LateRows, Piece, Receipt, Witness
 from chainstrata.ingest.payload import Format
 from chainstrata.ingest.python_rows import Taken
-from chainstrata.ingest.sift import Misfit, find_misfits, instant, refused, ticks_of, times_of, without
+from chainstrata.ingest.sift import Misfit, find_misfits, refused, ticks_of, times_of, told_instant, without
 from chainstrata.ingest.wire import WireTable, describe_table
 from chainstrata.ingest.writer import Counts, Writer
 from chainstrata.model import Catalog
@@ -66,10 +65,11 @@ class Ingest:
     ) -> Answer:
         """Take rows into a dataset and return what became of them.
 
-        A table or frame is one transaction; a long iterable or file is one for every 65,536 rows. `batch` names the batch, so
+        A table or frame is one transaction; a long iterable, reader or file is one for every 65,536 rows. `batch` names the batch, so
         that it may be sent again. `strict` refuses a batch with `BatchRefused` if any row of it does not fit. `origin` says in
         quarantine where the rows came from. `witness` is called with each part's answer in the transaction that writes it.
         """
+        check_name(batch)
         writer = await self.writer(name)
         done: Answer | None = None
         for number, taken in enumerate(take(source, writer.table, format=format)):
@@ -220,7 +220,7 @@ class Ingest:
             return
         merges = bool(gone is not None and self._late and self._late.takes_late(dataset.full_name))
         stray = [place for place in aside if not (merges and is_late[place])]
-        misfits = [_stray(int(place), bool(is_late[place]), instant(int(ticks[place]))) for place in stray]
+        misfits = [_stray(int(place), bool(is_late[place]), told_instant(int(ticks[place]))) for place in stray]
         batch.refused += refused(dataset, batch.rows, misfits)
         if merges and is_late.any():
             late = batch.rows.filter(pa.array(is_late))
@@ -306,7 +306,7 @@ def is_worth_care(error: StatementFailed) -> bool:
     return isinstance(error, UndefinedName) or reason_for(error) is not None
 
 
-def _stray(place: int, is_late: bool, moment: datetime) -> Misfit:
+def _stray(place: int, is_late: bool, moment: str) -> Misfit:
     if is_late:
-        return Misfit(place, Reason.LATE, f"its rows before have left ({moment.isoformat()})")
-    return Misfit(place, Reason.NO_PARTITION, f"no partition holds {moment.isoformat()}")
+        return Misfit(place, Reason.LATE, f"its rows before have left ({moment})")
+    return Misfit(place, Reason.NO_PARTITION, f"no partition holds {moment}")

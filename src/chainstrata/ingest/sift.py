@@ -81,8 +81,12 @@ def times_of(dataset: Dataset, rows: Any) -> Array | None:
     if not dataset.time or dataset.time not in rows.schema.names:
         return None
     column = rows.column(dataset.time)
+    if not len(column):
+        return np.empty(0, dtype=np.int64)
     if column.null_count:
         raise UnfitColumn(dataset.table.fullname, dataset.time, "a row has no value, and needs one")
+    if pa.types.is_integer(column.type):
+        raise UnfitColumn(dataset.table.fullname, dataset.time, f"{column.type} does not say its unit", hint="Give times.")
     try:
         values = pc.cast(column, pa.timestamp("us", tz="UTC"))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -93,6 +97,14 @@ def times_of(dataset: Dataset, rows: Any) -> Array | None:
 
 def instant(ticks: int) -> datetime:
     return EPOCH + timedelta(microseconds=int(ticks))
+
+
+def told_instant(ticks: int) -> str:
+    """Return a time as text, also one that PostgreSQL keeps and Python has no name for."""
+    try:
+        return instant(ticks).isoformat()
+    except OverflowError:
+        return f"{ticks} µs from 1970"
 
 
 def ticks_of(moment: datetime) -> int:
@@ -146,11 +158,33 @@ def _rounds(rows: Any, keys: list[str]) -> Iterator[Any]:
 
 def refused(dataset: Dataset, rows: Any, misfits: Sequence[Misfit]) -> list[Refused]:
     """Return rows as quarantine keeps them."""
-    picked = rows.take(pa.array([misfit.row for misfit in misfits], pa.int64())).to_pylist()
+    picked = row_dicts(rows.take(pa.array([misfit.row for misfit in misfits], pa.int64())))
     return [
         Refused(misfit.reason, misfit.detail, content=row_json(row), row_time=_moment(row.get(dataset.time)))
         for misfit, row in zip(misfits, picked, strict=True)
     ]
+
+
+def row_dicts(rows: Any) -> list[dict[str, Any]]:
+    """Return rows as mappings of Python values; what Python has no value for as text."""
+    columns = {name: _python_values(rows.column(number)) for number, name in enumerate(rows.schema.names)}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _python_values(column: Any) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        # Years beyond 9999, and nanoseconds.
+        return [_python_value(scalar) for scalar in column]
+    return values
+
+
+def _python_value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return f"{getattr(scalar, 'value', scalar)} as {scalar.type}"
 
 
 def _moment(value: Any) -> datetime | None:
