@@ -1,17 +1,22 @@
-"""How PostgreSQL brings roll-ups up to date: every row is read once, the ends of buckets are looked up, other partitions are not touched."""
+"""How PostgreSQL brings roll-ups up to date: every row is read once, the ends of buckets are looked up, other partitions are not touched.
+
+And how it reads them: a question for one key touches the rows of that key.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString, cast
 
 from psycopg import sql
 
 from chainstrata.engines.postgres import Connection
 from chainstrata.model import Catalog
+from chainstrata.rollups import Rollups, reading
 from chainstrata.rollups.model import Level, Source
 from chainstrata.rollups.planner import find_sources
 from chainstrata.rollups.statements import refresh_pairs, refresh_range
+from tests.fixtures.prices_pack import CLOSES, add_coins, fill_closes
 
 # A day that has its partition, and so have those before and after it.
 DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)
@@ -60,3 +65,52 @@ def test_nothing_is_looked_up_where_another_index_could_be_taken_for_the_key(cat
         statements = [make(source, level, carried=False) for level in source.children for make in (refresh_range, refresh_pairs)]
         looked_up[name] = {"OFFSET 0" in statement.as_string() for statement in statements}
     assert looked_up == {"prices.minute": {True}, "prices.minute.daily": {False}, "validators.snapshots": {True}}
+
+
+READ = "PREPARE read_live (text, timestamptz, timestamptz, timestamptz) AS {}"
+MARKED = """
+    INSERT INTO prices.minute_close (coin_id, minute_ts, price_usd)
+    SELECT 'coin-' || n, date_trunc('hour', now(), 'UTC') + interval '30.5 minutes', 2 FROM generate_series(100, 200) AS n
+"""
+
+COUNTED = "SELECT count(*) FROM prices.{} WHERE coin_id = 'coin-150'"
+
+
+async def count_touched(connection: Connection, execute: LiteralString) -> float:
+    """Run a statement and return how many rows of prices it came to, wanted or not."""
+    [plan] = await connection.fetch_value(sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(sql.SQL(execute)))
+    read = [node for node in walk(plan["Plan"]) if node.get("Relation Name", "").partition("_y")[0] in CLOSES]
+    passed = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return float(sum(node.get(one, 0) * node["Actual Loops"] for node in read for one in passed))
+
+
+async def test_a_question_for_one_key_touches_its_rows_alone(rows: Connection, catalog: Catalog) -> None:
+    """All keys have buckets, and many have rows that are not folded yet: so does the one that is asked for."""
+    await add_coins(rows, 4000)
+    # Few periods: what counts is how many keys are in each.
+    await fill_closes(rows, 4000, most=7)
+    await rows.execute("DELETE FROM prices.minute_close__dirty")
+    await rows.execute(MARKED)
+    own = sum([await rows.fetch_value(sql.SQL(COUNTED).format(sql.Identifier(table))) for table in CLOSES])
+    rows_read: dict[tuple[str, str], float] = {}
+    for name in ("hourly", "daily", "weekly", "monthly"):
+        for plans in ("force_custom_plan", "force_generic_plan"):
+            await rows.execute(sql.SQL("SELECT set_config('plan_cache_mode', {}, true)").format(sql.Literal(plans)))
+            rows_read[name, plans] = await count_touched(rows, await prepare_reading(rows, catalog, name))
+            await rows.execute("DEALLOCATE read_live")
+    # The minutes of the hour are read once, and twice more for its first and last one.
+    assert {asked: read for asked, read in rows_read.items() if not 0 < read <= 3 * own} == {}
+
+
+async def prepare_reading(connection: Connection, catalog: Catalog, name: str) -> LiteralString:
+    """Prepare the live reading of one coin's roll-up, and return how to ask for the bucket under way, those beside it included."""
+    path = Rollups(cast(Any, None), catalog).path(f"prices.minute.{name}")
+    query = reading.live(path, reading.Slice(("coin_id",), ("coin_id",))).as_string()
+    for place, parameter in enumerate(("only_coin_id", "lo", "since", "hi"), 1):
+        query = query.replace(f"%({parameter})s", f"${place}")
+    await connection.execute(sql.SQL(READ).format(sql.SQL(cast(Any, query))))
+    every = path[-1][1].rollup.every
+    now = every.floor(await connection.fetch_value("SELECT now()"))
+    execute: Any = f"EXECUTE read_live ('coin-150', '{every.shift(now, -1)}', '{every.shift(now, -1)}', '{every.shift(now, 2)}')"
+    assert {row.coin_id for row in await connection.fetch_all(sql.SQL(execute))} == {"coin-150"}
+    return cast(LiteralString, execute)

@@ -55,12 +55,16 @@ STEPS_IN_A_RUN = 50
 COINS = st.sampled_from(["ada", "btc", "eth"])
 PARTS_OF_A_SECOND = 10**6
 OFFSETS = st.integers(0, PARTS * 6 * 3600 - 1)
+# Before and after all buckets there are.
+FIRST = START - timedelta(days=40)
+LAST = PART.shift(START, PARTS + 200)
 PRICES = st.decimals("0.01", "20", places=2)
 VOLUMES = st.none() | st.decimals("0", "9", places=1)
 KEEP = hours(6)
 CATALOG = price_catalog(keep=KEEP)
 DATASET = CATALOG.dataset("demo.price")
 LEVELS = [rollup.name for rollup in DATASET.rollups]
+KEYED_LEVELS = [rollup.name for rollup in DATASET.rollups if rollup.by]
 
 
 class World:
@@ -387,17 +391,47 @@ class RollupMachine(RuleBasedStateMachine):
     def read(self, name: str) -> None:
         self._compare(name, live=True)
 
+    @rule(
+        name=st.sampled_from(KEYED_LEVELS), coins=st.sets(COINS, min_size=1), first=st.integers(-3, PARTS + 3), parts=st.integers(1, PARTS)
+    )
+    def read_some(self, name: str, coins: set[str], first: int, parts: int) -> None:
+        lo = PART.shift(START, first)
+        self._compare(name, live=True, coins=coins, lo=lo, hi=PART.shift(lo, parts))
+
+    @rule(name=st.sampled_from(KEYED_LEVELS), coin=COINS, limit=st.integers(1, 3))
+    def read_a_page(self, name: str, coin: str, limit: int) -> None:
+        """What follows the first bucket of a coin is the rest of all buckets."""
+        level = f"demo.price.{name}"
+        everything = [row._asdict() for row in self.world.do(self.world.rollups.read(level, FIRST, LAST))]
+        place = next((place for place, row in enumerate(everything) if row["coin_id"] == coin), None)
+        if place is not None:
+            after = (coin, everything[place][DATASET.rollup(name).bucket])
+            read = self.world.rollups.read(level, FIRST, LAST, after=after, limit=limit)
+            assert [row._asdict() for row in self.world.do(read)] == everything[place + 1 : place + 1 + limit]
+
     @rule(name=st.sampled_from(LEVELS))
     def verify(self, name: str) -> None:
         assert self.world.do(self.world.rollups.verify([f"demo.price.{name}"])) == []
 
-    def _compare(self, name: str, *, live: bool) -> None:
+    def _compare(
+        self,
+        name: str,
+        *,
+        live: bool,
+        coins: set[str] | None = None,
+        lo: datetime = FIRST,
+        hi: datetime = LAST,
+    ) -> None:
         rollup = DATASET.rollup(name)
-        end = PART.shift(START, PARTS + 200)
-        rows = self.world.do(self.world.rollups.read(f"demo.price.{name}", START - timedelta(days=40), end, live=live))
+        keys = {"coin_id": sorted(coins)} if coins else None
+        rows = self.world.do(self.world.rollups.read(f"demo.price.{name}", lo, hi, live=live, keys=keys))
         found = [found_bucket(rollup, row._asdict()) for row in rows]
         since = self.hours_gone if name == "hourly" else None
-        expected = expected_buckets(self.oracle, rollup, since=since)
+        expected = [
+            one
+            for one in expected_buckets(self.oracle, rollup, since=since)
+            if (coins is None or one["coin_id"] in coins) and rollup.every.floor(lo) <= one[rollup.bucket] < hi
+        ]
         _blur(found, expected)
         assert found == expected
 

@@ -10,7 +10,7 @@ from psycopg import sql
 from chainstrata.model.marking import floor_sql, identifier, step_sql, type_sql
 from chainstrata.model.rollup import Fold
 from chainstrata.rollups import holding
-from chainstrata.rollups.fold import COMMA, bucket_end, column, fold, fold_pairs, layout, merge, names, same, scan
+from chainstrata.rollups.fold import AND, COMMA, bucket_end, column, fold, fold_pairs, layout, merge, names, same, scan
 from chainstrata.rollups.model import Level, Source
 
 LO = sql.Placeholder("lo")
@@ -34,10 +34,12 @@ def _numbered(name: str, depth: int) -> sql.Identifier:
 class Slice:
     """Which of the buckets are wanted: those of `keys` alone, those after the one that `after` says, at most `most`.
 
-    The values travel as the parameters `only_<key>`, `after_0` and on, and `most`.
+    The values travel as the parameters `only_<key>`, `after_0` and on, and `most`. Of the keys in `single` there is one value, not a list:
+    a plan for any list of keys would rather read a span of all keys than look ten of them up.
     """
 
     keys: Sequence[str] = ()
+    single: Sequence[str] = ()
     after: bool = False
     most: bool = False
 
@@ -69,20 +71,27 @@ def _condition(level: Level, wanted: Slice) -> sql.Composed:
     conditions = [sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), SINCE, HI), *_of_keys(level, wanted)]
     if wanted.after:
         conditions.append(_after(level, [*level.rollup.by, level.rollup.bucket], ">"))
-    return sql.SQL(" AND ").join(conditions)
+    return AND.join(conditions)
 
 
 def _looked_at(level: Level, wanted: Slice) -> sql.Composed:
     """Return which buckets are looked at: those read, and what may hold still where they begin."""
-    conditions = [sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), LO, HI), *_of_keys(level, wanted)]
+    within = sql.SQL("{0} >= {1} AND {0} < {2}").format(column(level.rollup.bucket), LO, HI)
+    return AND.join([within, *_of_wanted_keys(level, wanted)])
+
+
+def _of_wanted_keys(level: Level, wanted: Slice) -> list[sql.Composed]:
+    """Return the conditions on key columns, which rows and levels below have as well."""
+    conditions = _of_keys(level, wanted)
     if wanted.after and level.rollup.by:
         conditions.append(_after(level, level.rollup.by, ">="))
-    return sql.SQL(" AND ").join(conditions)
+    return conditions
 
 
 def _of_keys(level: Level, wanted: Slice) -> list[sql.Composed]:
+    forms = {True: sql.SQL("{} = {}::{}"), False: sql.SQL("{} = ANY ({}::{}[])")}
     return [
-        sql.SQL("{} = ANY ({}::{}[])").format(column(key), sql.Placeholder(f"only_{key}"), type_sql(level.table.c[key].type))
+        forms[key in wanted.single].format(column(key), sql.Placeholder(f"only_{key}"), type_sql(level.table.c[key].type))
         for key in wanted.keys
     ]
 
@@ -99,122 +108,184 @@ def materialised(level: Level, wanted: Slice = ALL) -> sql.Composed:
     return _selected(level, identifier(level.table), wanted)
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A level on the path, with the one it is folded from, and what of it is read: the keys under these conditions, and a span."""
+
+    depth: int
+    source: Source
+    level: Level
+    below: Level | None
+    keys: Sequence[sql.Composable]
+    needed: tuple[sql.Composable, sql.Composable]
+    """The span that the dirty buckets above are in; of the last level the one that is asked for."""
+
+    def named(self, name: str) -> sql.Identifier:
+        return _numbered(name, self.depth)
+
+    @property
+    def bucket(self) -> sql.Identifier:
+        return column(self.level.rollup.bucket)
+
+    @property
+    def gone(self) -> sql.Composable:
+        """The instant before which the rows of the source have left."""
+        return gone(self.depth)
+
+    def within(self) -> sql.Composed:
+        """Return the condition that a bucket `t` of the level, or of what it carries, is read."""
+        return AND.join([sql.SQL("t.{b} >= {} AND t.{b} < {}").format(*self.needed, b=self.bucket), *self.keys])
+
+    def touched(self, start: sql.Composable, alias: str) -> sql.Composed:
+        """Return the condition that the bucket at `start` of the keys under an alias is dirty."""
+        return sql.SQL("({start} IN (SELECT bucket FROM {whole}) OR ({own}) IN (SELECT {pair} FROM {pairs}))").format(
+            start=start,
+            whole=self.named("whole"),
+            own=COMMA.join([*(column(key, alias) for key in self.level.rollup.by), start]),
+            pair=names([*self.level.rollup.by, "lo"]),
+            pairs=self.named("pairs"),
+        )
+
+
 def live(path: Path, wanted: Slice = ALL) -> sql.Composed:
     """Return the query, in one snapshot, for the buckets from `lo` to `hi`: kept ones where clean, made from rows where dirty.
 
-    `path` leads from the raw rows to the level read. A dirty bucket of a roll-up dirties those folded from it.
+    `path` leads from the raw rows to the level read. A dirty bucket of a roll-up dirties those folded from it. Of each level below no
+    more is read than the dirty buckets above it are folded from, and of the wanted keys alone.
     """
+    steps = _steps(path, wanted)
     relations: list[sql.Composable] = []
-    for depth, (source, level) in enumerate(path):
-        relations.append(_GONE.format(_numbered("gone", depth), sql.Literal(source.name)))
-        relations += _live_level(depth, source, level, path[depth - 1][1] if depth else None)
-    last, level = len(path) - 1, path[-1][1]
-    query = _selected(level, _numbered("live", last), wanted)
+    for step in steps:
+        relations.append(_GONE.format(step.named("gone"), sql.Literal(step.source.name)))
+        relations += _dirty_buckets(step)
+    relations += [sql.SQL("{} AS ({})").format(step.named("live"), _live_rows(step)) for step in steps]
+    query = _selected(steps[-1].level, steps[-1].named("live"), wanted)
     return sql.SQL("WITH {} {}").format(COMMA.join(relations), query)
 
 
-def _live_level(depth: int, source: Source, level: Level, below: Level | None) -> list[sql.Composable]:
-    bucket = column(level.rollup.bucket)
+def _steps(path: Path, wanted: Slice) -> list[_Step]:
+    keys = _of_wanted_keys(path[-1][1], wanted)
+    steps = []
+    for depth, (source, level) in enumerate(path):
+        needed: tuple[sql.Composable, sql.Composable] = (LO, HI)
+        if depth + 1 < len(path):
+            above = _numbered("span", depth + 1)
+            # No second span beside it: both together seem to leave so little that an index on the time would be taken, and all keys read.
+            needed = (sql.SQL("(SELECT lo FROM {})").format(above), sql.SQL("(SELECT hi FROM {})").format(above))
+        steps.append(_Step(depth, source, level, path[depth - 1][1] if depth else None, keys, needed))
+    return steps
+
+
+def _dirty_buckets(step: _Step) -> list[sql.Composable]:
+    """Name the level's dirty buckets: all, those that are dirty as a whole, those of single keys, and the span they are in."""
+    level = step.level
     by = level.rollup.by
-    frozen = sql.SQL("{} <= {}").format(bucket_end(level, sql.SQL("b.bucket")), gone(depth))
-    touched = sql.SQL(
-        "touched_{n} AS MATERIALIZED (SELECT DISTINCT {keys} b.bucket FROM ({marks}) AS m CROSS JOIN LATERAL ({buckets}) AS b (bucket)"
-        " WHERE NOT {frozen})"
-    ).format(
-        n=sql.SQL("{}").format(depth),
-        keys=sql.SQL("").join(sql.SQL("m.{}, ").format(column(key)) for key in by),
-        marks=_marks(depth, source, level, below),
-        buckets=_buckets(level),
-        frozen=frozen,
+    keys = sql.SQL("").join(sql.SQL("m.{}, ").format(column(key)) for key in by)
+    frozen = sql.SQL("{} <= {}").format(bucket_end(level, sql.SQL("m.bucket")), step.gone)
+    touched = sql.SQL("SELECT DISTINCT {keys} m.bucket FROM ({marked}) AS m WHERE NOT {frozen}").format(
+        keys=keys, marked=sql.SQL(" UNION ALL ").join([_marked(step), *_dirty_below(step)]), frozen=frozen
     )
-    parts = {"touched": _numbered("touched", depth), "bucket": bucket}
+    parts = {"touched": step.named("touched")}
     some = sql.SQL(" OR ").join(sql.SQL("m.{} IS NULL").format(column(key)) for key in by) if by else sql.SQL("true")
     whole = sql.SQL("SELECT DISTINCT m.bucket FROM {touched} AS m WHERE {some}").format(some=some, **parts)
     pairs = sql.SQL(
         "SELECT {keys} m.bucket AS lo, {end} AS hi FROM {touched} AS m WHERE NOT ({some}) AND m.bucket NOT IN ({whole})"
     ).format(
-        keys=sql.SQL("").join(sql.SQL("m.{}, ").format(column(key)) for key in by),
+        keys=keys,
         end=bucket_end(level, sql.SQL("m.bucket")),
         some=some,
         whole=whole,
         **parts,
     )
-    return [
-        touched,
-        sql.SQL("{} AS MATERIALIZED ({})").format(_numbered("whole", depth), whole),
-        sql.SQL("{} AS MATERIALIZED ({})").format(_numbered("pairs", depth), pairs),
-        sql.SQL("{} AS ({})").format(_numbered("live", depth), _live_rows(depth, source, level, below)),
-    ]
+    span = sql.SQL("SELECT min(bucket) AS lo, {end} AS hi FROM {touched}").format(end=bucket_end(level, sql.SQL("max(bucket)")), **parts)
+    named = {"touched": touched, "whole": whole, "pairs": pairs, "span": span}
+    return [sql.SQL("{} AS MATERIALIZED ({})").format(step.named(name), query) for name, query in named.items()]
 
 
-def _marks(depth: int, source: Source, level: Level, below: Level | None) -> sql.Composed:
-    """Select the marks a level is behind by: its source's own, and the buckets below it that are dirty or wait to be merged into."""
-    by = level.rollup.by
-    own = COMMA.join([*(column(key) for key in by), sql.SQL("lo, hi")])
-    marks = sql.SQL("SELECT {} FROM {}").format(own, identifier(source.dirty))
-    if below is None:
-        return marks
-    keys = sql.SQL("").join(sql.SQL("{}, ").format(column(key)) for key in by)
-    start = column(below.rollup.bucket)
-    end = bucket_end(below, start)
-    waits = sql.SQL("SELECT {}{}, {} FROM {} WHERE {} <= {}").format(keys, start, end, identifier(below.carried), end, gone(depth - 1))
-    touched = sql.SQL("SELECT {}bucket, {} FROM {}").format(keys, bucket_end(below, sql.SQL("bucket")), _numbered("touched", depth - 1))
-    return sql.SQL(" UNION ALL ").join([marks, touched, waits])
-
-
-def _buckets(level: Level) -> sql.Composed:
-    """Select the starts of the level's buckets that a mark `m` touches, within what is read."""
-    every = level.rollup.every
-    start = floor_sql(every, sql.SQL("greatest(m.lo, {})").format(LO))
-    end = sql.SQL("least(m.hi, {}) - interval '1 microsecond'").format(HI)
+def _marked(step: _Step) -> sql.Composed:
+    """Select the level's buckets that marks of its source touch, within what is read."""
+    level = step.level
+    keys = sql.SQL("").join(sql.SQL("d.{}, ").format(column(key)) for key in level.rollup.by)
+    start = floor_sql(level.rollup.every, sql.SQL("greatest(d.lo, {})").format(LO))
+    end = sql.SQL("least(d.hi, {}) - interval '1 microsecond'").format(HI)
+    # A mark without a key is for every key.
+    wanted = AND.join(sql.SQL("({}) IS NOT FALSE").format(key) for key in step.keys) if step.keys else sql.SQL("true")
     # In UTC clock time, so that a month is a month whatever the session's zone.
     return sql.SQL(
-        "SELECT clock AT TIME ZONE 'UTC' FROM generate_series({} AT TIME ZONE 'UTC', ({}) AT TIME ZONE 'UTC', {}) AS clock"
-    ).format(start, end, step_sql(every))
+        "SELECT {keys}clock AT TIME ZONE 'UTC' AS bucket FROM {dirty} AS d CROSS JOIN"
+        " generate_series({start} AT TIME ZONE 'UTC', ({end}) AT TIME ZONE 'UTC', {step}) AS clock WHERE {wanted}"
+    ).format(keys=keys, dirty=identifier(step.source.dirty), start=start, end=end, step=step_sql(level.rollup.every), wanted=wanted)
 
 
-def _live_rows(depth: int, source: Source, level: Level, below: Level | None) -> sql.Composed:
-    """Select clean buckets as kept and dirty ones as their rows give them, in the level's layout."""
-    table = _numbered("live", depth - 1) if below else identifier(source.table)
-    start = floor_sql(level.rollup.every, column(source.time))
-    whole, pairs = _numbered("whole", depth), _numbered("pairs", depth)
-    rows = scan(
-        source,
-        level,
-        sql.SQL("greatest((SELECT min(bucket) FROM {}), {})").format(whole, gone(depth)),
-        sql.SQL("(SELECT {} FROM {})").format(bucket_end(level, sql.SQL("max(bucket)")), whole),
-        sql.SQL("{} IN (SELECT bucket FROM {})").format(start, whole),
-        table=table,
-    )
-    looked_up = fold_pairs(source, level, gone(depth), table=table)
-    single = sql.SQL("WITH pairs AS (SELECT * FROM {}) {}").format(pairs, looked_up)
-    dirty = [
-        sql.SQL("({}) AS folded_whole").format(fold(source, level, rows)),
-        sql.SQL("({}) AS folded_pairs").format(single),
+def _dirty_below(step: _Step) -> list[sql.Composable]:
+    """Select the level's buckets of which one below is dirty, or waits to be merged into."""
+    below = step.below
+    if below is None:
+        return []
+    keys = sql.SQL("").join(sql.SQL("{}, ").format(column(key)) for key in step.level.rollup.by)
+    every, start = step.level.rollup.every, column(below.rollup.bucket)
+    touched = sql.SQL("SELECT {}{} FROM {}").format(keys, floor_sql(every, sql.SQL("bucket")), _numbered("touched", step.depth - 1))
+    waits = [
+        sql.SQL("{0} >= {1} AND {0} < {2}").format(start, LO, HI),
+        sql.SQL("{} <= {}").format(bucket_end(below, start), gone(step.depth - 1)),
+        *step.keys,
     ]
-    touched = sql.SQL(
-        "(t.{bucket} IN (SELECT bucket FROM {whole}) OR EXISTS (SELECT FROM {pairs} AS p WHERE {same} AND p.lo = t.{bucket}))"
-    ).format(bucket=column(level.rollup.bucket), whole=whole, pairs=pairs, same=same(level.rollup.by, "p", "t"))
-    clean = sql.SQL("SELECT {} FROM {} AS t WHERE t.{b} >= {} AND t.{b} < {} AND NOT {}").format(
-        names(layout(level), "t"), identifier(level.table), LO, HI, touched, b=column(level.rollup.bucket)
+    carried = sql.SQL("SELECT {}{} FROM {} WHERE {}").format(keys, floor_sql(every, start), identifier(below.carried), AND.join(waits))
+    return [touched, carried]
+
+
+def _live_rows(step: _Step) -> sql.Composed:
+    """Select clean buckets as kept and dirty ones as their rows give them, in the level's layout."""
+    level = step.level
+    folded = [_fold_raw_pairs(step), _fold_raw_whole(step)] if step.below is None else [_fold_below(step)]
+    touched = step.touched(sql.SQL("t.{}").format(step.bucket), "t")
+    clean = sql.SQL("SELECT {} FROM {} AS t WHERE {} AND NOT {}").format(
+        names(layout(level), "t"), identifier(level.table), step.within(), touched
     )
-    return _with_carried(depth, level, clean, dirty, touched)
+    return _with_carried(step, clean, folded, touched)
 
 
-def _with_carried(
-    depth: int, level: Level, clean: sql.Composable, dirty: Sequence[sql.Composable], touched: sql.Composable
-) -> sql.Composed:
+def _fold_raw_whole(step: _Step) -> sql.Composed:
+    whole = step.named("whole")
+    rows = scan(
+        step.source,
+        step.level,
+        sql.SQL("greatest((SELECT min(bucket) FROM {}), {})").format(whole, step.gone),
+        sql.SQL("(SELECT {} FROM {})").format(bucket_end(step.level, sql.SQL("max(bucket)")), whole),
+        sql.SQL("{} IN (SELECT bucket FROM {})").format(floor_sql(step.level.rollup.every, column(step.source.time)), whole),
+        *step.keys,
+    )
+    return sql.SQL("({}) AS folded_whole").format(fold(step.source, step.level, rows))
+
+
+def _fold_raw_pairs(step: _Step) -> sql.Composed:
+    looked_up = fold_pairs(step.source, step.level, step.gone, table=identifier(step.source.table))
+    return sql.SQL("(WITH pairs AS (SELECT * FROM {}) {}) AS folded_pairs").format(step.named("pairs"), looked_up)
+
+
+def _fold_below(step: _Step) -> sql.Composed:
+    """Fold the level below, of which only what is needed was read: in one pass, since there is no index to look single keys up by."""
+    span = step.named("span")
+    rows = scan(
+        step.source,
+        step.level,
+        sql.SQL("greatest((SELECT lo FROM {}), {})").format(span, step.gone),
+        sql.SQL("(SELECT hi FROM {})").format(span),
+        step.touched(floor_sql(step.level.rollup.every, sql.SQL("r.{}").format(column(step.source.time))), "r"),
+        table=sql.SQL("{} AS r").format(_numbered("live", step.depth - 1)),
+    )
+    return sql.SQL("({}) AS folded").format(fold(step.source, step.level, rows))
+
+
+def _with_carried(step: _Step, clean: sql.Composable, dirty: Sequence[sql.Composable], touched: sql.Composable) -> sql.Composed:
     """Add what is carried: to dirty buckets, and to buckets none of whose rows are left, which it waits to be merged into."""
-    bucket = column(level.rollup.bucket)
+    level = step.level
+    carried = identifier(level.carried)
+    ended = sql.SQL("{} <= {}").format(bucket_end(level, sql.SQL("t.{}").format(step.bucket)), step.gone)
+    over = sql.SQL("(SELECT * FROM {} AS t WHERE {} AND ({} OR {})) AS over_").format(carried, step.within(), touched, ended)
     key = [*level.rollup.by, level.rollup.bucket]
-    ended = sql.SQL("{} <= {}").format(bucket_end(level, sql.SQL("t.{}").format(bucket)), gone(depth))
-    over = sql.SQL("(SELECT * FROM {} AS t WHERE t.{b} >= {} AND t.{b} < {} AND ({} OR {})) AS over_").format(
-        identifier(level.carried), LO, HI, touched, ended, b=bucket
-    )
-    waiting = sql.SQL("EXISTS (SELECT FROM {} AS c WHERE {} AND {})").format(identifier(level.carried), same(key, "c", "t"), ended)
-    kept = sql.SQL("(SELECT t.* FROM {} AS t WHERE t.{b} >= {} AND t.{b} < {} AND {}) AS kept_").format(
-        identifier(level.table), LO, HI, waiting, b=bucket
-    )
+    waiting = sql.SQL("EXISTS (SELECT FROM {} AS c WHERE {} AND {})").format(carried, same(key, "c", "t"), ended)
+    kept = sql.SQL("(SELECT t.* FROM {} AS t WHERE {} AND {}) AS kept_").format(identifier(level.table), step.within(), waiting)
     return sql.SQL("{} AND NOT {} UNION ALL ({})").format(clean, waiting, merge(level, *dirty, over, kept))
 
 

@@ -227,7 +227,15 @@ class Rollups:
         # What held where the first bucket begins comes from those before it.
         params |= {"lo": every.floor(since - timedelta(seconds=holding.reach(level))), "since": since}
         params["hi"] = edge if edge == hi else every.shift(edge)
-        return await self._database.fetch_all(self._reading(path, wanted, wrap, live=live), params)
+        query = self._reading(path, wanted, wrap, live=live)
+        if wanted.single == wanted.keys:
+            return await self._database.fetch_all(query, params)
+
+        async def read_anew(connection: Connection) -> list[Any]:
+            await connection.execute(QUERIES.plan_anew)
+            return await connection.fetch_all(query, params)
+
+        return await self._database.run(read_anew)
 
     def _reading(self, path: reading.Path, wanted: reading.Slice, wrap: Wrap | None, *, live: bool) -> LiteralString:
         """Return the query that reads a roll-up, put together the first time."""
@@ -446,11 +454,12 @@ def _slice(
             raise UnknownName(f"key of {level.name}", key, list(by))
     if after and len(after) != len(by) + 1:
         raise UsageError(f"a bucket of {level.name} is told by {', '.join([*by, level.rollup.bucket])}")
-    params: dict[str, Any] = {f"only_{key}": list(values) for key, values in keys.items()}
+    single = [key for key, values in keys.items() if len(values) == 1]
+    params: dict[str, Any] = {f"only_{key}": values[0] if key in single else list(values) for key, values in keys.items()}
     params |= {f"after_{place}": value for place, value in enumerate(after)}
     if limit is not None:
         params["most"] = limit
-    return reading.Slice(tuple(keys), bool(after), limit is not None), params
+    return reading.Slice(tuple(keys), tuple(single), bool(after), limit is not None), params
 
 
 def _pairs(level: Level, pairs: Pairs) -> dict[str, Any]:
