@@ -5,6 +5,7 @@ CaptureError
 ├── CannotCapture         the server is not set up for logical replication
 ├── SlotLost              the slot is gone, or what it kept no longer joins on to what the mirrors have
 ├── DatasetStopped        one dataset cannot go on; the others do
+│   └── DatasetLost       nor can it ever, from where it is: only a copy helps
 ├── Rewritten             a table was put into new files while it was read
 ├── HistoryAtRisk         rows would be lost that only a mirror has
 └── NotApplied            something was not applied in time
@@ -50,6 +51,15 @@ class DatasetStopped(CaptureError):
     def __init__(self, dataset: str, problem: str, *, hint: str) -> None:
         super().__init__(f"{dataset}: {problem}", hint=hint)
         self.dataset = dataset
+
+
+class DatasetLost(DatasetStopped):
+    """Changes of this dataset are missing in its mirror and will not come any more; it has to be copied anew."""
+
+    code = "cdc_dataset_lost"
+
+    def __init__(self, dataset: str, problem: str) -> None:
+        super().__init__(dataset, problem, hint=f"Run `chainstrata cdc resync {dataset}`: it is copied anew.")
 
 
 class HistoryAtRisk(CaptureError):

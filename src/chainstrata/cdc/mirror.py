@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from chainstrata.cdc.errors import DatasetStopped
+from chainstrata.cdc.errors import DatasetLost, DatasetStopped
 from chainstrata.cdc.history import History, Spans
 from chainstrata.cdc.model import TRUNCATE, Changes, Relation, RelationColumn
 from chainstrata.cdc.shape import Missing, Shaped, Target, shape, shape_copied
@@ -24,7 +24,7 @@ from chainstrata.cdc.sink import Position, Rejected, Source, SourceColumn, Taken
 from chainstrata.cdc.values import UnknownType, resolve
 from chainstrata.engines.clickhouse import Columnar, quote_name, quote_names
 from chainstrata.engines.clickhouse.arrow import plain_type
-from chainstrata.engines.clickhouse.errors import ColumnarBadValue
+from chainstrata.engines.clickhouse.errors import ColumnarBadValue, ColumnarUndefined
 from chainstrata.engines.postgres.arrow.decode import Array, Field
 from chainstrata.engines.postgres.arrow.kinds import Kind
 from chainstrata.model import Dataset
@@ -36,6 +36,7 @@ from chainstrata.packs.strata.columnar import POSITIONS
 
 LOGGER: Final = logging.getLogger("chainstrata.cdc")
 HINT: Final = "Bring declaration and mirror in line, then run `chainstrata cdc resync {}`."
+GONE: Final = "its table in the columnar engine is gone"
 _COLUMNAR: Final[Mapping[str, str]] = {
     "bool": "Bool",
     "int2": "Int16",
@@ -111,6 +112,13 @@ class MirrorSink:
         }
         await self._columnar.insert_arrow(POSITIONS.name, pa.table(rows))
 
+    async def list_gone(self, datasets: Iterable[Dataset]) -> set[str]:
+        rows = await self._columnar.query_rows(
+            "SELECT name FROM system.tables WHERE database = {database:String}", {"database": self._columnar.database}
+        )
+        there = {row.name for row in rows}
+        return {dataset.full_name for dataset in datasets if mirror_table(dataset).table.name not in there}
+
     # Shape -----------------------------------------------------------------------------------------------------------
 
     async def create(self, dataset: Dataset) -> None:
@@ -143,9 +151,12 @@ class MirrorSink:
 
         `before` has the columns of the rows that came until now.
         """
-        await self.create(dataset)
+        if fresh:
+            await self.create(dataset)
         name = mirror_table(dataset).table.name
         has = await self._columns(name)
+        if not has:
+            raise DatasetLost(dataset.full_name, GONE)
         added = [column for column in columns if column.name not in has and _is_wanted(dataset, column.name)]
         for column in added:
             await self._add(dataset, column, source, fresh=fresh)
@@ -164,7 +175,12 @@ class MirrorSink:
             raise _lacking(dataset, gone, source)
         if not set(dataset.key) <= {column.name for column in columns if column.key}:
             problem = "changes do not say which row they are about: its replica identity is not its primary key"
-            hint = f"Run ALTER TABLE {dataset.schema}.{dataset.table.name} REPLICA IDENTITY DEFAULT."
+            table = f"{dataset.schema}.{dataset.table.name}"
+            mend = f"Run ALTER TABLE {table} REPLICA IDENTITY DEFAULT"
+            if not set(dataset.key) <= {one.name for one in source.columns if one.key}:
+                mend = f"Give {table} its primary key again"
+            # What came meanwhile is in the log as it is.
+            hint = f"{mend}, then `chainstrata cdc resync {dataset.full_name}`."
             raise DatasetStopped(dataset.full_name, problem, hint=hint)
         return [
             _target(dataset, column, columns[places[column]], places[column], kind, source)
@@ -239,6 +255,14 @@ class MirrorSink:
         return made
 
     async def take(self, dataset: Dataset, made: "Sequence[_Part]") -> Taken:
+        try:
+            return await self._take(dataset, made)
+        except ColumnarUndefined as error:
+            if await self.list_gone([dataset]):
+                raise DatasetLost(dataset.full_name, GONE) from error
+            raise
+
+    async def _take(self, dataset: Dataset, made: "Sequence[_Part]") -> Taken:
         rows = 0
         rejected: list[Rejected] = []
         for part in made:

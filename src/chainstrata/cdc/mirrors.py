@@ -176,7 +176,8 @@ class Mirrors:
         for name in wanted:
             row, position = states.get(name), positions.get(name)
             if row is not None and row.state in (State.STOPPED, State.LOST):
-                raise DatasetStopped(name, row.error or f"it is {row.state}", hint=row.hint or "")
+                problem = (row.error or f"it is {row.state}").removeprefix(f"{name}: ")
+                raise DatasetStopped(name, problem, hint=row.hint or "")
             if row is None or row.state != State.STREAMING or position is None or position.lsn < lsn:
                 behind.add(name)
         return behind

@@ -96,8 +96,24 @@ INSERT INTO strata.cdc_dataset (dataset, state) SELECT name, 'waiting' FROM unne
 -- list_datasets
 -- Every mirrored dataset as it is kept.
 SELECT dataset, state, since, error_code, error, hint, copied_rows, rows, dead_letters, errors, applied_lsn, applied_at,
-    lag_p50, lag_p95, lag_p99
+    lag_p50, lag_p95, lag_p99, origin
 FROM strata.cdc_dataset ORDER BY dataset;
+
+-- show_origins
+-- What each published table is: its number, that of its entry in the publication, and its columns.
+SELECT n.nspname || '.' || c.relname AS name, c.oid::bigint AS relation, r.oid::bigint AS published,
+    (SELECT coalesce(jsonb_object_agg(a.attname, jsonb_build_object('number', a.attnum, 'type_oid', a.atttypid::bigint,
+            'modifier', a.atttypmod, 'type', format_type(a.atttypid, a.atttypmod))), '{}')
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+FROM pg_publication p
+JOIN pg_publication_rel r ON r.prpubid = p.oid
+JOIN pg_class c ON c.oid = r.prrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE p.pubname = %(publication)s;
+
+-- note_origin
+-- Note what the rows of a mirror are read from.
+UPDATE strata.cdc_dataset SET origin = %(origin)s WHERE dataset = %(dataset)s;
 
 -- set_state
 -- Bring a dataset into a state, from one of those it may come from.

@@ -21,11 +21,12 @@ from psycopg import sql
 from chainstrata.cdc import slot as slots
 from chainstrata.cdc.assemble import HEARTBEAT
 from chainstrata.cdc.copy import Chunk, Copier, Files, do_all, list_files, load_chunks, plan_chunks, save_chunks, within
-from chainstrata.cdc.errors import DatasetStopped, Rewritten
+from chainstrata.cdc.errors import DatasetLost, DatasetStopped, Rewritten
 from chainstrata.cdc.history import list_spans
-from chainstrata.cdc.mirror import MirrorSink
+from chainstrata.cdc.mirror import GONE, MirrorSink
 from chainstrata.cdc.model import POSTGRES_EPOCH, Batch, Changes, group, show_lsn
 from chainstrata.cdc.options import Options
+from chainstrata.cdc.origin import Origin, Origins
 from chainstrata.cdc.pipe import Pipe
 from chainstrata.cdc.planner import Health, judge, percentiles, read_switches
 from chainstrata.cdc.sink import Position, Source, Taken
@@ -34,6 +35,7 @@ from chainstrata.cdc.stream import ReplicationStream, open_stream
 from chainstrata.cdc.values import CatalogType
 from chainstrata.engines.postgres import Connection, Database
 from chainstrata.engines.postgres.waiting import happened
+from chainstrata.errors import ChainStrataError
 from chainstrata.model import Catalog, Dataset
 
 LOGGER: Final = logging.getLogger("chainstrata.cdc")
@@ -89,6 +91,7 @@ class Capture:
         self._datasets = {dataset.full_name: dataset for dataset in catalog if sink.wants(dataset)}
         self._by_table = {f"{one.schema}.{one.table.name}": name for name, one in self._datasets.items()}
         self._copier = Copier(database.conninfo, sink)
+        self._origins = Origins(database)
         self._types: dict[int, CatalogType] = {}
         self._server = slots.Server(0)
         self._followed: dict[str, Followed] = {}
@@ -153,11 +156,19 @@ class Capture:
         found = await slots.find_slot(session, name)
         health = Health(found, self._server, read_switches(self._server.histories))
         known = {dataset.full_name for dataset in published}
-        for row in await self.store.list_mirrors():
+        rows = [row for row in await self.store.list_mirrors() if row.dataset in self._datasets]
+        self._origins.begin({row.dataset: row.origin for row in rows})
+        changed = await self._find_changed([self._datasets[row.dataset] for row in rows if row.state in HOLDING])
+        for row in rows:
+            state, position = State(row.state), positions.get(row.dataset)
+            problem = changed.get(row.dataset) or (judge(row.dataset, position, health) if state in HOLDING else None)
+            followed = await self._place(row.dataset, state, position, problem)
             if row.dataset in known:
-                self._followed[row.dataset] = await self._place(row.dataset, State(row.state), positions.get(row.dataset), health)
+                self._followed[row.dataset] = followed
         self._prepared.clear()
-        if found is not None and found.lost:
+        # What a slot kept for mirrors that are lost is of no use, and before version 18 it cannot be read without its publication.
+        useless = changed and not any(one.state in HOLDING for one in self._followed.values())
+        if found is not None and (found.lost or useless):
             await slots.drop_slot(session, name)
             found = None
         if found is None:
@@ -165,8 +176,12 @@ class Capture:
             LOGGER.info("slot %s begins at %s", name, show_lsn(begins))
         return name
 
-    async def _place(self, name: str, state: State, position: Position | None, health: Health) -> Followed:
-        problem = judge(name, position, health) if state in HOLDING else None
+    async def _find_changed(self, datasets: Sequence[Dataset]) -> dict[str, DatasetLost]:
+        """Return the problem of each dataset whose table, here or in the sink, is not the one it was."""
+        gone = {name: DatasetLost(name, GONE) for name in await self._sink.list_gone(datasets)}
+        return {**await self._origins.check(datasets), **gone}
+
+    async def _place(self, name: str, state: State, position: Position | None, problem: ChainStrataError | None) -> Followed:
         if problem is not None and state is State.COPYING:
             # Nothing is lost with a copy that had not come to its end.
             await self.store.begin_anew(name)
@@ -219,7 +234,8 @@ class Capture:
         ends = {one.commit_lsn: one for one in batch.transactions}
         work = []
         for changes in group(batch):
-            followed = self._followed.get(self._by_table.get(changes.relation.qualified, ""))
+            owner = self._origins.owner(changes.relation.oid) or self._by_table.get(changes.relation.qualified, "")
+            followed = self._followed.get(owner)
             if followed is None or followed.state is not State.STREAMING:
                 continue
             fresh = _from(changes, followed.lsn)
@@ -279,8 +295,8 @@ class Capture:
         async with self._deciding:
             # Whatever somebody asked for meanwhile stands, and is found at the next look.
             among = _BEGINNING if followed.state in _BEGINNING else [followed.state]
-            followed.state = State.STOPPED
-            await self.store.set(followed.name, State.STOPPED, among=among, error=error)
+            followed.state = State.LOST if isinstance(error, DatasetLost) else State.STOPPED
+            await self.store.set(followed.name, followed.state, among=among, error=error)
 
     async def _source(self, dataset: Dataset, oids: set[int]) -> Source:
         if not oids <= self._types.keys():
@@ -321,6 +337,7 @@ class Capture:
                 beat = monotonic()
                 await session.execute(slots.QUERIES.write_heartbeat, {"prefix": HEARTBEAT})
                 await self._guard(session, name)
+                await self._verify()
             await happened(never, self.options.look_every)
 
     async def _look(self, *, opening: bool = False) -> None:
@@ -363,6 +380,17 @@ class Capture:
                     followed.state = State.LOST
                     await self.store.set(followed.name, State.LOST, among=[State.PAUSED, State.STOPPED], error=error)
 
+    async def _verify(self) -> None:
+        """Give up datasets that were changed behind the log's back, and put publication and slot right again."""
+        # A copy under way makes its table anew itself.
+        holding = [followed for followed in self._followed.values() if followed.state in HOLDING - {State.COPYING}]
+        changed = await self._find_changed([followed.dataset for followed in holding])
+        for followed in holding:
+            if followed.name in changed:
+                await self._stop(followed, changed[followed.name])
+                self._changed.set()
+                self._reopen.set()
+
     async def _note(self, *, force: bool = False) -> None:
         """Write down how each dataset goes, now and then, if anything happened."""
         now = monotonic()
@@ -383,11 +411,12 @@ class Capture:
         self._undecided = True
         try:
             files = {followed.name: await list_files(self._database, followed.dataset) for followed in waiting}
+            origins = await self._origins.read(followed.dataset for followed in waiting)
             async with slots.export_snapshot(self._database.conninfo) as (snapshot, lsn):
                 work: list[Callable[[], Awaitable[None]]] = []
                 for followed in waiting:
                     try:
-                        work += await self._plan_copy(followed, snapshot, lsn, files[followed.name])
+                        work += await self._plan_copy(followed, snapshot, lsn, files[followed.name], origins.get(followed.name))
                     except DatasetStopped as error:
                         await self._stop(followed, error)
                 self._undecided = False
@@ -398,7 +427,9 @@ class Capture:
             if await self.store.set(followed.name, State.STREAMING, among=[State.COPYING]):
                 LOGGER.info("%s is copied; changes follow from %s", followed.name, show_lsn(followed.lsn))
 
-    async def _plan_copy(self, followed: Followed, snapshot: str, lsn: int, files: Files) -> list[Callable[[], Awaitable[None]]]:
+    async def _plan_copy(
+        self, followed: Followed, snapshot: str, lsn: int, files: Files, origin: Origin | None
+    ) -> list[Callable[[], Awaitable[None]]]:
         """Return the pieces that are left to copy; before the first, the mirror is emptied, and where the stream begins is noted."""
         dataset = followed.dataset
         chunks = await load_chunks(self._database, dataset)
@@ -408,6 +439,9 @@ class Capture:
             # A batch in the making may have rows of it, and so may what is being noted; none comes after those.
             async with self._writing, self._placing:
                 self._prepared.pop(followed.name, None)
+            if origin is None:
+                raise DatasetLost(followed.name, "its table is not published")
+            await self._origins.note(followed.name, origin)
             await self._sink.clear(dataset, await list_spans(self._database, dataset, staying=True))
             async with self._placing:
                 await self._sink.commit([self._position(followed.name, lsn)])

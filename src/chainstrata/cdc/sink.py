@@ -88,6 +88,10 @@ class Sink(Protocol):
         """Make ready, and return how far it has each dataset."""
         ...
 
+    async def list_gone(self, datasets: Iterable[Dataset]) -> set[str]:
+        """Return the names of those it has no place for any more: somebody took it away."""
+        ...
+
     async def prepare(self, dataset: Dataset, relation: Relation, source: Source) -> None:
         """Make place for rows of this shape; raise `DatasetStopped` if that is not for a program to do."""
         ...

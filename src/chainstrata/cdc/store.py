@@ -51,6 +51,7 @@ class MirrorRow:
     lag_p50: float | None
     lag_p95: float | None
     lag_p99: float | None
+    origin: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,7 @@ cdc_dataset = sa.Table(
     column("lag_p50", sa.Double, nullable=True, doc="Seconds from commit to mirror, half of the last transactions took less."),
     column("lag_p95", sa.Double, nullable=True, doc="The same for 95 of 100."),
     column("lag_p99", sa.Double, nullable=True, doc="The same for 99 of 100."),
+    column("origin", JSON, nullable=True, doc="What its rows are read from: the table, its entry in the publication, its columns."),
     sa.PrimaryKeyConstraint("dataset", name="cdc_dataset_pkey"),
     check("cdc_dataset_state_known", "state IN ('waiting', 'copying', 'streaming', 'paused', 'stopped', 'lost', 'ended')"),
     comment="One row per mirrored dataset: how its mirror is kept, and how far it is.",

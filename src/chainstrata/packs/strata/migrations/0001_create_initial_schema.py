@@ -168,6 +168,12 @@ def upgrade() -> None:
         sa.Column("lag_p50", sa.Double(), nullable=True, comment="Seconds from commit to mirror, half of the last transactions took less."),
         sa.Column("lag_p95", sa.Double(), nullable=True, comment="The same for 95 of 100."),
         sa.Column("lag_p99", sa.Double(), nullable=True, comment="The same for 99 of 100."),
+        sa.Column(
+            "origin",
+            pgtype("jsonb"),
+            nullable=True,
+            comment="What its rows are read from: the table, its entry in the publication, its columns.",
+        ),
         sa.PrimaryKeyConstraint("dataset", name="cdc_dataset_pkey"),
         sa.CheckConstraint(
             "state IN ('waiting', 'copying', 'streaming', 'paused', 'stopped', 'lost', 'ended')",
