@@ -4,9 +4,9 @@ And how it reads them: a question for one key touches the rows of that key.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 from psycopg import sql
 
@@ -76,10 +76,12 @@ MARKED = """
 COUNTED = "SELECT count(*) FROM prices.{} WHERE coin_id = 'coin-150'"
 
 
-async def count_touched(connection: Connection, execute: LiteralString) -> float:
-    """Run a statement and return how many rows of prices it came to, wanted or not."""
-    [plan] = await connection.fetch_value(sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(sql.SQL(execute)))
-    read = [node for node in walk(plan["Plan"]) if node.get("Relation Name", "").partition("_y")[0] in CLOSES]
+async def count_touched(
+    connection: Connection, execute: sql.Composable, params: Mapping[str, Any] | None = None, tables: Collection[str] = CLOSES
+) -> float:
+    """Run a statement and return how many rows of these tables it came to, wanted or not."""
+    [plan] = await connection.fetch_value(sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(execute), params)
+    read = [node for node in walk(plan["Plan"]) if node.get("Relation Name", "").partition("_y")[0] in tables]
     passed = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
     return float(sum(node.get(one, 0) * node["Actual Loops"] for node in read for one in passed))
 
@@ -102,7 +104,7 @@ async def test_a_question_for_one_key_touches_its_rows_alone(rows: Connection, c
     assert {asked: read for asked, read in rows_read.items() if not 0 < read <= 3 * own} == {}
 
 
-async def prepare_reading(connection: Connection, catalog: Catalog, name: str) -> LiteralString:
+async def prepare_reading(connection: Connection, catalog: Catalog, name: str) -> sql.Composable:
     """Prepare the live reading of one coin's roll-up, and return how to ask for the bucket under way, those beside it included."""
     path = Rollups(cast(Any, None), catalog).path(f"prices.minute.{name}")
     query = reading.live(path, reading.Slice(("coin_id",), ("coin_id",))).as_string()
@@ -111,6 +113,54 @@ async def prepare_reading(connection: Connection, catalog: Catalog, name: str) -
     await connection.execute(sql.SQL(READ).format(sql.SQL(cast(Any, query))))
     every = path[-1][1].rollup.every
     now = every.floor(await connection.fetch_value("SELECT now()"))
-    execute: Any = f"EXECUTE read_live ('coin-150', '{every.shift(now, -1)}', '{every.shift(now, -1)}', '{every.shift(now, 2)}')"
-    assert {row.coin_id for row in await connection.fetch_all(sql.SQL(execute))} == {"coin-150"}
-    return cast(LiteralString, execute)
+    values = sql.SQL(", ").join(map(sql.Literal, ["coin-150", every.shift(now, -1), every.shift(now, -1), every.shift(now, 2)]))
+    execute = sql.SQL("EXECUTE read_live ({})").format(values)
+    assert {row.coin_id for row in await connection.fetch_all(execute)} == {"coin-150"}
+    return execute
+
+
+HOURS = """
+    INSERT INTO validators.validator_snapshots_hourly ({columns})
+    SELECT {values} FROM generate_series({first}, {last}, interval '1 hour') AS hour, generate_series(1, {validators}) AS validator
+"""
+
+
+async def fill_hours(connection: Connection, level: Level, first: datetime, last: datetime, validators: int) -> None:
+    """Give every hour of these validators, as they would come: hour after hour."""
+    given = {"validator_index": sql.SQL("validator"), "bucket": sql.SQL("hour"), "samples": sql.SQL("1"), "first_at": sql.SQL("hour")}
+    given["last_at"] = given["first_at"]
+    wanted = [
+        one for one in level.table.c if one.name in given or (not one.nullable and one.server_default is None and one.computed is None)
+    ]
+    parts = {
+        "columns": sql.SQL(", ").join(sql.Identifier(one.name) for one in wanted),
+        "values": sql.SQL(", ").join(given.get(one.name, sql.SQL("1")) for one in wanted),
+        "first": sql.Literal(first),
+        "last": sql.Literal(last),
+        "validators": sql.Literal(validators),
+    }
+    # No validators are there to refer to.
+    await connection.execute("SET LOCAL session_replication_role = replica")
+    await connection.execute(sql.SQL(HOURS).format(**parts))
+    # As autovacuum does: it needs statistics, and has the index take in what is new.
+    await connection.execute("ANALYZE validators.validator_snapshots_hourly")
+    await connection.execute(
+        "SELECT brin_summarize_new_values(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
+        " JOIN pg_am ON pg_am.oid = relam WHERE amname = 'brin' AND relkind = 'i'"
+        " AND indrelid IN (SELECT relid FROM pg_partition_tree('validators.validator_snapshots_hourly'))"
+    )
+
+
+async def test_a_refresh_of_an_hour_or_a_day_does_not_read_the_month(rows: Connection, catalog: Catalog) -> None:
+    sources = {source.name: source for source in find_sources(catalog)}
+    month = DAY.replace(day=1)
+    validators, hours = 150, 28 * 24
+    await fill_hours(rows, sources["validators.snapshots"].children[0], month, month + timedelta(hours=hours - 1), validators)
+    read = {}
+    for name, width in (("validators.snapshots", HOUR), ("validators.snapshots.hourly", 24 * HOUR)):
+        span = {"lo": month + timedelta(days=20), "hi": month + timedelta(days=20) + width, "gone_before": "-infinity"}
+        statement = refresh_range(sources[name], sources[name].children[0], carried=False)
+        read[name] = await count_touched(rows, statement, span, {"validator_snapshots_hourly"})
+    # An hour is compared with what is kept; a day is folded from its hours, and the ends of each are looked up.
+    assert 0 < read["validators.snapshots"] < validators * hours / 20
+    assert 0 < read["validators.snapshots.hourly"] < validators * hours / 5

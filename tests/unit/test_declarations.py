@@ -49,6 +49,7 @@ from chainstrata.model import (
     updated_at,
     weeks,
 )
+from chainstrata.model.columns import led_by
 from chainstrata.model.pack import parse_sql_object
 
 HERE = "chainstrata.packs.strata"
@@ -352,6 +353,23 @@ def test_a_bucket_has_what_every_row_has() -> None:
     buckets = rollup_table(hourly, table(metadata("prices")), metadata("prices"))
     assert not buckets.c.price_usd_close.nullable
     assert buckets.c.market_cap_usd_last.nullable
+
+
+@pytest.mark.parametrize(
+    ("partition", "indexes", "led"),
+    [
+        (None, [], ["idx_minute_close_hourly_time"]),
+        (months(1), [], ["idx_minute_close_hourly_time"]),
+        (hours(2), [], []),
+        (months(1), [sa.Index("idx_own", "bucket", "price_usd_last")], ["idx_own"]),
+        (months(1), [sa.Index("idx_other", "price_usd_last")], ["idx_minute_close_hourly_time"]),
+    ],
+    ids=["many buckets", "many in a partition", "few in a partition", "declared", "another one"],
+)
+def test_buckets_are_found_by_their_time(partition: Interval | None, indexes: list[sa.Index], led: list[str]) -> None:
+    hourly = Rollup("hourly", hours(1), ["coin_id"], [last("price_usd")], lifecycle=Lifecycle(partition=partition), indexes=indexes)
+    made = rollup_table(hourly, table(metadata("prices")), metadata("prices"))
+    assert [found.name for found in led_by(made, "bucket")] == led
 
 
 def test_the_index_of_a_materialized_view_is_an_object_of_its_own() -> None:

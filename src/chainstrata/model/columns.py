@@ -76,6 +76,12 @@ def index(name: str, *columns: Any, why: str, **options: Any) -> sa.Index:
     return sa.Index(name, *columns, info={"why": why}, **options)
 
 
+def led_by(table: sa.Table, name: str) -> list[sa.Index]:
+    """Return the indexes of a table that begin with a column."""
+    # An expression is a column, or the text of one with its direction.
+    return [index for index in table.indexes if str(index.expressions[0]).rpartition(".")[2].split()[0] == name]
+
+
 def metadata(schema: str) -> sa.MetaData:
     """Return the MetaData of a pack's schema, with names for whatever a declaration leaves unnamed."""
     return sa.MetaData(

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from chainstrata.model.columns import index, led_by
 from chainstrata.model.interval import Interval
 from chainstrata.model.lifecycle import Late, Lifecycle
 
@@ -281,6 +282,10 @@ _MEANINGS = {
 }
 
 
+_FEW_BUCKETS = 4
+"""A partition of so few is read as a whole."""
+
+
 def rollup_table_name(rollup: Rollup, raw: sa.Table) -> str:
     return rollup.table or f"{raw.name}_{rollup.name}"
 
@@ -293,7 +298,7 @@ def rollup_table(rollup: Rollup, raw: sa.Table, metadata: sa.MetaData) -> sa.Tab
     options: dict[str, Any] = {}
     if rollup.lifecycle.partition:
         options["postgresql_partition_by"] = f"RANGE ({rollup.bucket})"
-    return sa.Table(
+    table = sa.Table(
         name,
         metadata,
         *keys,
@@ -322,6 +327,21 @@ def rollup_table(rollup: Rollup, raw: sa.Table, metadata: sa.MetaData) -> sa.Tab
         comment=rollup.doc or f"One row per {', '.join(rollup.by)} and {rollup.every.spoken}, folded from {rollup.source or raw.name}.",
         **options,
     )
+    if _needs_time_index(rollup, table):
+        index(
+            f"idx_{name}_time",
+            bucket,
+            why=f"All keys of a {rollup.every.spoken} or of several, as a refresh asks for them. A BRIN: buckets come in order of time.",
+            postgresql_using="brin",
+            postgresql_with={"autosummarize": "on"},
+        )
+    return table
+
+
+def _needs_time_index(rollup: Rollup, table: sa.Table) -> bool:
+    """Whether a refresh of one bucket would read many: a partition holds them, or the table does, and no index begins with the bucket."""
+    width = rollup.lifecycle.partition
+    return not led_by(table, rollup.bucket) and (width is None or width.mean_length > _FEW_BUCKETS * rollup.every.mean_length)
 
 
 def bookkeeping(rollup: Rollup) -> list[sa.Column[Any]]:

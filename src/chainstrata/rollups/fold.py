@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from psycopg import sql
 
+from chainstrata.model.columns import led_by
 from chainstrata.model.marking import floor_sql, identifier, next_sql
 from chainstrata.model.rollup import FIRST_AT, LAST_AT, SAMPLES, Component, Fold, Measure, component_type, condition_text
 from chainstrata.rollups import holding
@@ -191,9 +192,7 @@ def is_keyed(table: sa.Table, time: str) -> bool:
 
     Of a partition without statistics the planner may prefer a smaller index on the time alone, and then reads all keys at each look-up.
     """
-    # A column, or the text of one with its direction.
-    led = [index for index in table.indexes if str(index.expressions[0]).rpartition(".")[2].split()[0] == time]
-    return all(index.dialect_options["postgresql"]["using"] == "brin" for index in led)
+    return all(index.dialect_options["postgresql"]["using"] == "brin" for index in led_by(table, time))
 
 
 def _is_fetched(source: Source, level: Level) -> bool:

@@ -494,6 +494,15 @@ def upgrade() -> None:
         comment="One row per service, type of metric, instance, unit and hour.",
         postgresql_partition_by="RANGE (bucket)",
     )
+    op.create_index(
+        "idx_system_metrics_hourly_time",
+        "system_metrics_hourly",
+        ["bucket"],
+        schema="insights",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+        comment="All keys of a hour or of several, as a refresh asks for them. A BRIN: buckets come in order of time.",
+    )
     op.create_table(
         "system_metrics_hourly__carried",
         sa.Column("service_name", sa.Text(), nullable=False, comment="Service the figure is about, as web-api."),

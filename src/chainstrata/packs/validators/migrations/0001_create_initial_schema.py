@@ -260,6 +260,15 @@ def upgrade() -> None:
         comment="One row per validator and day: its attestations by what became of them.",
         postgresql_partition_by="RANGE (bucket)",
     )
+    op.create_index(
+        "idx_attestation_duties_daily_time",
+        "attestation_duties_daily",
+        ["bucket"],
+        schema="validators",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+        comment="All keys of a day or of several, as a refresh asks for them. A BRIN: buckets come in order of time.",
+    )
     op.create_table(
         "attestation_duties_daily__carried",
         sa.Column(
@@ -714,6 +723,15 @@ def upgrade() -> None:
         comment="One row per validator and day: its balance and what it earned of what it could.",
         postgresql_partition_by="RANGE (bucket)",
     )
+    op.create_index(
+        "idx_validator_snapshots_daily_time",
+        "validator_snapshots_daily",
+        ["bucket"],
+        schema="validators",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+        comment="All keys of a day or of several, as a refresh asks for them. A BRIN: buckets come in order of time.",
+    )
     op.create_table(
         "validator_snapshots_daily__carried",
         sa.Column(
@@ -804,6 +822,15 @@ def upgrade() -> None:
         schema="validators",
         comment="One row per validator and hour: its balance and what it earned of what it could.",
         postgresql_partition_by="RANGE (bucket)",
+    )
+    op.create_index(
+        "idx_validator_snapshots_hourly_time",
+        "validator_snapshots_hourly",
+        ["bucket"],
+        schema="validators",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+        comment="All keys of a hour or of several, as a refresh asks for them. A BRIN: buckets come in order of time.",
     )
     op.create_table(
         "validator_snapshots_hourly__carried",
