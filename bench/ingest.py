@@ -1,9 +1,16 @@
 """Snapshots into daily partitions: our ingest beside what reaches the same table by other ways.
 
 Every case writes the same rows of eight columns in batches of ten thousand, each batch its own transaction, into a table with
-a primary key and a block range index on time. The limit is psql's `\\copy` of one ready file: no batches, no client; `copy_batches`
-is the same in ready files of a batch each, every one committed. Ours takes Arrow batches and marks the hourly roll-up; the other
-cases mark nothing. `timescale` is psql's `\\copy` of the one file into a hypertable, where TimescaleDB is installed.
+a primary key and a block range index on time. The limit, `copy_limit`, is psql's `\\copy` of one ready file: one commit, no batches, no
+client. `copy_batches` is the same in ready files of a batch each, every one committed before the next is sent: who writes batch by
+batch on one connection can reach no more, however little they do themselves, because the disk is waited for at every commit. What
+lies between the two is the price of the commits; what lies between `copy_batches` and `ours_1` is ours. Ours takes Arrow batches and
+marks the hourly roll-up; the other cases mark nothing. `ours_1` and `ours_2` hand each batch over by itself and wait for its commit, on
+one connection and on two; `ours_stream` hands all over as one reader, whose batches are committed some 65,000 rows at a time.
+`timescale` is psql's `\\copy` of the one file into a hypertable, where TimescaleDB is installed.
+
+`small_writers` and `insert_each` are another question: a thousand callers write single rows at the same time, each waiting for the
+commit of their own, by ingest, which lets them share transactions, and by an INSERT for each over the same pool of connections.
 """
 
 import asyncio
@@ -33,7 +40,7 @@ from bench.timescale import ABSENT, SCHEMA, create_hypertable, has_timescale
 from chainstrata.config import Config
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.locate import locate_binaries
-from chainstrata.ingest import Ingest
+from chainstrata.ingest import Gate, Ingest, Spool
 from chainstrata.model import (
     INSTANT,
     Catalog,
@@ -61,6 +68,8 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 STEP = timedelta(minutes=12)
 DAYS = 6
 DUPLICATES = 10
+CALLERS = 1_000
+SINGLE_ROWS, QUICK_SINGLE_ROWS = 30_000, 2_000
 
 
 def snapshot_pack(name: str) -> Pack:
@@ -183,15 +192,19 @@ async def prepare(quick: bool) -> AsyncIterator[Prepared]:
             ready, parts = Path(directory, "rows.copy"), [Path(directory, f"{number}.copy") for number in range(len(batches))]
             await _write_files(tables, batches, ready, parts)
             small = batches[: max(1, len(batches) // 10)]
+            singles = QUICK_SINGLE_ROWS if quick else SINGLE_ROWS
             cases = {
                 "copy_limit": _timed(tables, "copy_limit", rows, lambda: _psql(tables, [ready])),
                 "copy_batches": _timed(tables, "copy_limit", rows, lambda: _psql(tables, parts)),
                 "ours_1": _timed(tables, "ours", rows, lambda: _ours(tables, "ours", batches, 1)),
                 "ours_2": _timed(tables, "ours", rows, lambda: _ours(tables, "ours", batches, 2)),
+                "ours_stream": _timed(tables, "ours", rows, lambda: _stream(tables, batches)),
                 "ours_upsert": _timed(tables, "upsert", rows, lambda: _ours(tables, "upsert", with_duplicates(batches), 1)),
                 "asyncpg_records": _timed(tables, "asyncpg", len(small) * BATCH, lambda: _asyncpg(tables, small)),
                 "psycopg_rows": _timed(tables, "psycopg", len(small) * BATCH, lambda: _psycopg(tables, small)),
                 "sqlalchemy": _timed(tables, "sqlalchemy", len(small) * BATCH, lambda: _sqlalchemy(tables, small)),
+                "small_writers": _timed(tables, "ours", singles, lambda: _small_writers(tables, batches, singles, directory)),
+                "insert_each": _timed(tables, "ours", singles, lambda: _insert_each(tables, batches, singles)),
             }
             if timescale:
                 cases["timescale"] = _timed(tables, SCHEMA, rows, lambda: _psql(tables, [ready], schema=SCHEMA))
@@ -251,6 +264,35 @@ async def _ours(tables: Tables, schema: str, batches: Sequence[Any], writers: in
             await ingest.ingest(f"{schema}.snapshots", queue.pop())
 
     await asyncio.gather(*(write(Ingest(tables.database, tables.catalog)) for _ in range(writers)))
+
+
+async def _stream(tables: Tables, batches: Sequence[Any]) -> None:
+    await Ingest(tables.database, tables.catalog).ingest("ours.snapshots", pa.RecordBatchReader.from_batches(batches[0].schema, batches))
+
+
+async def _small_writers(tables: Tables, batches: Sequence[Any], rows: int, directory: str) -> None:
+    gate = Gate(Ingest(tables.database, tables.catalog), tables.database, tables.catalog, Spool(Path(directory, "spool"), 2**20))
+    await _one_by_one(batches, rows, lambda row: gate.ingest("ours.snapshots", [row]))
+    await gate.close()
+
+
+async def _insert_each(tables: Tables, batches: Sequence[Any], rows: int) -> None:
+    names = batches[0].schema.names
+    statement = sql.SQL("INSERT INTO ours.snapshot ({}) VALUES ({})").format(
+        sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(", ").join(map(sql.Placeholder, names))
+    )
+    await _one_by_one(batches, rows, lambda row: tables.database.execute(statement, row))
+
+
+async def _one_by_one(batches: Sequence[Any], rows: int, write: Callable[[dict[str, Any]], Awaitable[object]]) -> None:
+    """Write rows one by one, as many at a time as there are callers."""
+    waiting = pa.Table.from_batches(batches[: -(-rows // BATCH)]).slice(0, rows).to_pylist()
+
+    async def call() -> None:
+        while waiting:
+            await write(waiting.pop())
+
+    await asyncio.gather(*(call() for _ in range(CALLERS)))
 
 
 async def _asyncpg(tables: Tables, batches: Sequence[Any]) -> None:

@@ -1,5 +1,6 @@
 """Arrow tables into tables of PostgreSQL by binary COPY."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from psycopg import sql
@@ -18,13 +19,21 @@ async def copy_rows(connection: Connection, table: WireTable, rows: Any) -> int:
     if not rows.num_rows:
         return 0
     encoder = Encoder(table, rows.schema.names)
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        sql.Identifier(table.schema, table.name), sql.SQL(", ").join(sql.Identifier(column.name) for column in encoder.columns)
-    )
-    async with connection.copy(statement) as copy:
-        await copy.write(HEADER)
-        for block in encoder.encode(rows):
+    async with connection.copy(copy_statement(encoder)) as copy:
+        for block in blocks_of(encoder, rows):
             await copy.write(block)
-        await copy.write(TRAILER)
     written: int = rows.num_rows
     return written
+
+
+def copy_statement(encoder: Encoder) -> sql.Composed:
+    table = sql.Identifier(encoder.table.schema, encoder.table.name)
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in encoder.columns)
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, columns)
+
+
+def blocks_of(encoder: Encoder, rows: Any) -> Iterator[Any]:
+    """Yield all that such a COPY is sent."""
+    yield HEADER
+    yield from encoder.encode(rows)
+    yield TRAILER

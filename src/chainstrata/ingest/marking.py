@@ -62,6 +62,19 @@ def floor_ticks(width: Interval, ticks: Array) -> Array:
     return np.asarray(floored)
 
 
+def mark_statements(dataset: Dataset, marks: Marks) -> list[sql.Composed]:
+    """Return the statements that add marks to the dataset's dirty table, their values written into them."""
+    dirty = sql.Identifier(dataset.schema, f"{dataset.table.name}__dirty")
+    statements = []
+    if marks.whole:
+        spans = sql.SQL(", ").join(sql.SQL("({}, {})").format(lo.isoformat(), hi.isoformat()) for lo, hi in marks.whole)
+        statements.append(sql.SQL("INSERT INTO {} (lo, hi) VALUES {}").format(dirty, spans))
+    if marks.starts:
+        given = map(sql.Literal, [*map(list, marks.keys), list(marks.starts), list(marks.ends)])
+        statements.append(_by_key(dataset, dirty, marked_keys(children(dataset)), list(given)))
+    return statements
+
+
 async def write_marks(connection: Connection, dataset: Dataset, marks: Marks) -> None:
     """Add marks to the dataset's dirty table, in the caller's transaction."""
     dirty = sql.Identifier(dataset.schema, f"{dataset.table.name}__dirty")
@@ -70,12 +83,12 @@ async def write_marks(connection: Connection, dataset: Dataset, marks: Marks) ->
         await connection.execute(statement, ([lo for lo, _ in marks.whole], [hi for _, hi in marks.whole]))
     if marks.starts:
         names = marked_keys(children(dataset))
-        await connection.execute(_by_key(dataset, dirty, names), [*marks.keys, marks.starts, marks.ends])
+        places = [sql.SQL("%s")] * (len(names) + 2)
+        await connection.execute(_by_key(dataset, dirty, names, places), [*marks.keys, marks.starts, marks.ends])
 
 
-def _by_key(dataset: Dataset, dirty: sql.Composable, names: Sequence[str]) -> sql.Composed:
+def _by_key(dataset: Dataset, dirty: sql.Composable, names: Sequence[str], values: Sequence[sql.Composable]) -> sql.Composed:
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    arrays = sql.SQL(", ").join(sql.SQL("%s::{}[]").format(type_sql(dataset.table.c[name].type)) for name in names)
-    return sql.SQL("INSERT INTO {} ({}, lo, hi) SELECT * FROM unnest({}, %s::timestamptz[], %s::timestamptz[])").format(
-        dirty, columns, arrays
-    )
+    kinds = [*(type_sql(dataset.table.c[name].type) for name in names), sql.SQL("timestamptz"), sql.SQL("timestamptz")]
+    arrays = sql.SQL(", ").join(sql.SQL("{}::{}[]").format(value, kind) for value, kind in zip(values, kinds, strict=True))
+    return sql.SQL("INSERT INTO {} ({}, lo, hi) SELECT * FROM unnest({})").format(dirty, columns, arrays)

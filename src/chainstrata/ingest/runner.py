@@ -14,7 +14,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
-from chainstrata.engines.postgres.errors import PostgresError, StatementFailed, UndefinedName
+from chainstrata.engines.postgres.errors import PostgresError, StatementFailed, TransactionConflict, UndefinedName
 from chainstrata.ingest.claims import check_name, claim, count_taken
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import BatchRefused, UnfitColumn
@@ -128,6 +128,9 @@ class Ingest:
                 await self.route(writer, sifted, careful=careful)
                 if strict and sifted.refused:
                     raise BatchRefused(name, sifted.refused)
+                is_plain = not (careful or batch or witness or sifted.refused or sifted.late)
+                if is_plain and (answer := await self.write_alone(writer, sifted.rows, receipt)) is not None:
+                    return answer
                 return await self._write(
                     writer,
                     sifted,
@@ -270,6 +273,25 @@ class Ingest:
             writer.wrote(batch.rows)
             writer.know_parents(batch.rows)
         return Answer(**{**asdict(answer), "lsn": await self.current_lsn()})
+
+    async def write_alone(self, writer: Writer, rows: Any, receipt: Receipt | None, *, alike: bool = False) -> Answer | None:
+        """Write a batch that is nothing but new rows, whose places were asked for, in one message.
+
+        None if it is another, if it met another transaction, or if its rows are not `alike` in what becomes of them.
+        """
+        alone = writer.plan_alone(rows) if rows.num_rows else None
+        if alone is None or (alike and alone.counts.unchanged):
+            return None
+        work = alone.work
+        work.ask = sql.SQL(QUERIES.current_lsn.sql)
+        work.begun = receipt.begin() if receipt is not None else None
+        try:
+            await self._database.run_alone(work)
+        except TransactionConflict:
+            return None
+        writer.wrote(rows)
+        writer.know_parents(rows)
+        return Answer(writer.dataset.full_name, alone.counts.accepted, unchanged=alone.counts.unchanged, lsn=work.told)
 
     async def write_apart(self, connection: Connection, writer: Writer, rows: Any, counts: Counts) -> list[Refused]:
         """Write what the server takes and return what it refuses, by halving what is refused until single rows are left."""

@@ -6,23 +6,24 @@ longer way through a staging table.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from psycopg import sql
 
-from chainstrata.engines.postgres import Connection
+from chainstrata.engines.postgres import Connection, CopyAlone
 from chainstrata.engines.postgres.partitioning import State, list_partitions
 from chainstrata.ingest.arrow import pc
 from chainstrata.ingest.changes import Changes
-from chainstrata.ingest.copy import copy_rows
+from chainstrata.ingest.copy import blocks_of, copy_rows, copy_statement
+from chainstrata.ingest.encode import Encoder
 from chainstrata.ingest.errors import UnfitColumn
 from chainstrata.ingest.folding import FEW_ROWS, are_apart, count_pages, just_written, rows_by_key, written_between
-from chainstrata.ingest.marking import find_marks, values_of, write_marks
-from chainstrata.ingest.model import LateRows, Part
+from chainstrata.ingest.marking import MANY_ROWS, find_marks, mark_statements, values_of, write_marks
+from chainstrata.ingest.model import LateRows, Marks, Part
 from chainstrata.ingest.numbers import Numbers
 from chainstrata.ingest.record import Array
 from chainstrata.ingest.sift import one_per_key, ticks_of, times_of
@@ -46,6 +47,14 @@ class Counts:
         self.accepted += other.accepted
         self.updated += other.updated
         self.unchanged += other.unchanged
+
+
+@dataclass(slots=True)
+class Alone:
+    """A batch that is nothing but one COPY and marks, and what becomes of its rows."""
+
+    work: CopyAlone
+    counts: Counts
 
 
 @dataclass(slots=True)
@@ -79,6 +88,7 @@ class Writer:
         self._parents = parents
         self._rollups = rollups
         self._partitions = Partitions()
+        self._placed: tuple[Any, Array, Array] = _NOWHERE
         self._newest: dict[str, int] = {}
         self._known: dict[str, Any] = {}
         self._numbers: dict[str, Numbers] = {}
@@ -89,6 +99,7 @@ class Writer:
 
     async def learn(self, connection: Connection) -> None:
         """Look at the partitions and what is known of the roll-ups."""
+        self._placed = _NOWHERE
         if self.dataset.partitioned:
             there = await list_partitions(connection, self.dataset.schema, self.dataset.table.name)
             kept = [part for part in there if part.state is State.ATTACHED and not part.default]
@@ -119,7 +130,9 @@ class Writer:
         ticks = times_of(self.dataset, rows)
         if not self.dataset.partitioned or ticks is None:
             return np.empty(0, dtype=np.int64)
-        return np.flatnonzero(self._partitions.place(ticks) < 0)
+        numbers = self._partitions.place(ticks)
+        self._placed = rows, ticks, numbers
+        return np.flatnonzero(numbers < 0)
 
     def split(self, rows: Any) -> list[Part]:
         """Return the rows by partition; all of them have one."""
@@ -150,6 +163,35 @@ class Writer:
             if ticks is not None:
                 await write_marks(connection, self.dataset, find_marks(self.dataset, written, ticks, self._keys_per_bucket))
         return counts
+
+    def plan_alone(self, rows: Any) -> Alone | None:
+        """Return what writes all rows in one message, relying on what is believed; None where they need more than that.
+
+        They are those whose places `outside` was asked for just before.
+        """
+        if self._changes or self._state or not self.dataset.partitioned:
+            return None
+        (placed, ticks, numbers), self._placed = self._placed, _NOWHERE
+        if placed is not rows or (numbers != numbers[0]).any() or numbers[0] < 0:
+            return None
+        if any(self._lacking(parent, rows) is not None for parent in self.dataset.parents):
+            return None
+        schema, name = self._partitions.names[numbers[0]]
+        part = Part(schema, name, rows)
+        unchanged = 0
+        if self.dataset.conflict.policy is not OnConflict.APPEND:
+            if self.dataset.time not in self.dataset.key or not (ticks > self._newest.get(part.table, _LAST)).all():
+                return None
+            rounds, unchanged = one_per_key(self.dataset, self.dataset.conflict, rows)
+            if len(rounds) > 1:
+                return None
+            part = replace(part, rows=rounds[0])
+        marks = find_marks(self.dataset, rows, ticks, self._keys_per_bucket) if self.marks else Marks()
+        if len(marks.starts) > MANY_ROWS:
+            return None
+        encoder = Encoder(self._wire(part), part.rows.schema.names)
+        counts = Counts(accepted=part.rows.num_rows, unchanged=unchanged)
+        return Alone(CopyAlone(copy_statement(encoder), blocks_of(encoder, part.rows), after=mark_statements(self.dataset, marks)), counts)
 
     async def _write_round(self, connection: Connection, rows: Any, counts: Counts, *, careful: bool) -> Any:
         """Write rows of different keys and return those whose roll-ups are behind now."""
@@ -198,6 +240,7 @@ class Writer:
 
     def wrote(self, rows: Any) -> None:
         """Remember, once it is committed, how far each partition is filled."""
+        self._placed = _NOWHERE
         if self.dataset.conflict.policy is not OnConflict.APPEND:
             for part in self.split(rows) if self.dataset.partitioned else ():
                 if part.table in self._newest and part.newest is not None:
@@ -277,17 +320,8 @@ class Writer:
     async def _add_parents(self, connection: Connection, parent: Parent, rows: Any, *, careful: bool) -> None:
         """Add parents that are not there yet; the ones written before are remembered."""
         own = [name for name, _ in parent.columns]
-        if any(name not in rows.schema.names for name in own):
-            return
-        numbers = self._numbers.get(parent.dataset)
-        if numbers is not None and not careful and not rows.column(own[0]).null_count and numbers.has_all(rows.column(own[0])):
-            return
-        wanted = rows.select(own).group_by(own).aggregate([])
-        wanted = wanted.filter(pc.invert(wanted.column(own[0]).is_null()))
-        known = self._known.get(parent.dataset)
-        if known is not None and not careful and len(own) == 1:
-            wanted = wanted.filter(pc.invert(pc.is_in(wanted.column(own[0]), value_set=known)))
-        if not wanted.num_rows:
+        wanted = self._lacking(parent, rows, careful=careful)
+        if wanted is None:
             return
         target = self._parents[parent.dataset]
         theirs = [name for _, name in parent.columns]
@@ -296,6 +330,21 @@ class Writer:
         statement = sql.SQL("INSERT INTO {} ({}) SELECT DISTINCT * FROM unnest({}) AS given ({}) ORDER BY 1 ON CONFLICT DO NOTHING")
         table = sql.Identifier(target.schema, target.table.name)
         await connection.execute(statement.format(table, names, arrays, names), [wanted.column(name).to_pylist() for name in own])
+
+    def _lacking(self, parent: Parent, rows: Any, *, careful: bool = False) -> Any:
+        """Return the parents of rows that are not known to be there; None if all are."""
+        own = [name for name, _ in parent.columns]
+        if any(name not in rows.schema.names for name in own):
+            return None
+        numbers = self._numbers.get(parent.dataset)
+        if numbers is not None and not careful and not rows.column(own[0]).null_count and numbers.has_all(rows.column(own[0])):
+            return None
+        wanted = rows.select(own).group_by(own).aggregate([])
+        wanted = wanted.filter(pc.invert(wanted.column(own[0]).is_null()))
+        known = self._known.get(parent.dataset)
+        if known is not None and not careful and len(own) == 1:
+            wanted = wanted.filter(pc.invert(pc.is_in(wanted.column(own[0]), value_set=known)))
+        return wanted if wanted.num_rows else None
 
     def know_parents(self, rows: Any) -> None:
         """Remember, once it is committed, which parents are there."""
@@ -321,6 +370,8 @@ def _type_of(dataset: Dataset, column: str) -> sql.SQL:
     return type_sql(dataset.table.c[column].type)
 
 
+_NOWHERE: Final[tuple[Any, Array, Array]] = (None, np.empty(0), np.empty(0))
+_LAST: Final = np.iinfo(np.int64).max
 _KEYS_PER_BUCKET = sql.SQL("SELECT max(keys_per_bucket) FROM {} WHERE rollup = ANY (%s)").format(
     sql.Identifier(SYSTEM_SCHEMA, "rollup_state")
 )

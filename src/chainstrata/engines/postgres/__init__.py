@@ -6,6 +6,7 @@ one a command should use.
 
 from chainstrata.engines.postgres.child import ServerState, Step
 from chainstrata.engines.postgres.connection import Connection
+from chainstrata.engines.postgres.copy_alone import CopyAlone
 from chainstrata.engines.postgres.database import Database
 from chainstrata.engines.postgres.home import HomeLock, NodeRecord
 from chainstrata.engines.postgres.metrics import PoolStats
@@ -19,6 +20,7 @@ from chainstrata.engines.postgres.translate import translate
 
 __all__ = [
     "Connection",
+    "CopyAlone",
     "Database",
     "EmbeddedPostgres",
     "HomeLock",

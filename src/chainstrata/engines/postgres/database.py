@@ -22,6 +22,7 @@ from psycopg.rows import AsyncRowFactory, namedtuple_row
 from chainstrata.config import Config
 from chainstrata.engines.postgres import budget
 from chainstrata.engines.postgres.connection import Connection
+from chainstrata.engines.postgres.copy_alone import CopyAlone, run_alone
 from chainstrata.engines.postgres.errors import NestedTransaction, PostgresError, TransactionConflict
 from chainstrata.engines.postgres.metrics import PoolMetrics, PoolStats
 from chainstrata.engines.postgres.pool import ConnectionPool, Driver, OnConnect, PoolOptions, session_conninfo
@@ -200,6 +201,19 @@ class Database:
                 await self._opened().pause(wait)
                 pause = min(_LAST_PAUSE, pause * 2)
         raise AssertionError("retry_attempts is positive")
+
+    async def run_alone(self, work: CopyAlone, *, timeout: float | None = None) -> None:
+        """Run a COPY as a transaction of its own, in one message. Nothing of it is repeated here."""
+        if _IN_TRANSACTION.get() == (self, asyncio.current_task()):
+            raise NestedTransaction
+        async with self.connection(timeout=timeout) as connection:
+            self._metrics.transactions += 1
+            try:
+                await run_alone(connection, work)
+            except psycopg.Error as error:
+                translated = translate(error)
+                self._metrics.errors[translated.code] += 1
+                raise translated from error
 
     # Single statements -------------------------------------------------------------------------------------------
 
