@@ -3,7 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -15,7 +17,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from chainstrata.api import create_app
-from chainstrata.api.questions import MOST, as_row, list_questions, plain
+from chainstrata.api.questions import MOST, list_questions, write_rows
 from chainstrata.engines.postgres import Database
 from chainstrata.model import Catalog
 from chainstrata.node import Platform
@@ -56,7 +58,7 @@ async def test_every_question_answers_over_http_what_it_answers_from_python(clie
         found = await question.ask(platform.repository(pack), **example)
         rows = found if isinstance(found, list) else [found] if found is not None else []
         if question.name not in {"health_score", "query_performance", "stuck_packets"}:  # these move with the clock
-            assert answer.json()["data"] == json.loads(json.dumps([as_row(row) for row in rows])), question.name
+            assert answer.json()["data"] == json.loads(write_rows(rows)), question.name
         assert "/" in answer.json()["freshness"]["lsn"]
         with_rows += bool(rows)
     assert with_rows > 20
@@ -172,5 +174,27 @@ async def test_every_question_can_be_cut_short(platform: Platform) -> None:
 
 
 def test_numbers_that_a_double_would_spoil_are_text() -> None:
-    assert plain([2**53 - 1, 2**53, -(2**60), True]) == [2**53 - 1, str(2**53), str(-(2**60)), True]
-    assert plain([1.5, float("nan"), float("-inf")]) == [1.5, "NaN", "-Infinity"]
+    @dataclass(frozen=True)
+    class Figures:
+        whole: int | None
+        listed: list[int]
+        real: float
+        exact: Decimal
+        moment: datetime
+        span: timedelta
+        raw: bytes
+        from_: Any
+
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    rows = [
+        Figures(2**53 - 1, [2**53, -(2**60)], 1.5, Decimal("4.000000000000000001"), moment, timedelta(seconds=90), b"\x00\xff", True),
+        Figures(-(2**60), [], float("nan"), Decimal("NaN"), moment.replace(microsecond=7), timedelta(0), b"", {"a": [2**256, 7]}),
+        Figures(None, [1], float("-inf"), Decimal("1E+5"), moment, timedelta(0), b"", None),
+    ]
+    assert [list(row.values()) for row in json.loads(write_rows(rows))] == [
+        [2**53 - 1, [str(2**53), str(-(2**60))], 1.5, "4.000000000000000001", "2026-01-02T03:04:05Z", 90, "0x00ff", True],
+        [str(-(2**60)), [], "NaN", "NaN", "2026-01-02T03:04:05.000007Z", 0, "0x", {"a": [str(2**256), 7]}],
+        [None, [1], "-Infinity", "1E+5", "2026-01-02T03:04:05Z", 0, "0x", None],
+    ]
+    assert '"from":' in write_rows(rows).decode()
+    assert json.loads(write_rows([2**53, 7, Decimal("0.1")])) == [{"value": str(2**53)}, {"value": 7}, {"value": "0.1"}]

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from chainstrata.api.questions import as_row
+from chainstrata.api.questions import write_rows
 from chainstrata.engines.clickhouse import Columnar, ColumnarOptions
 from chainstrata.engines.postgres import Database
 from chainstrata.errors import ChainStrataError
@@ -355,7 +355,7 @@ async def test_every_question_answers_over_http_what_it_answers_from_python(clie
         assert list(misfits(found, question.answer, question.name)) == []
         answer = await client.get(f"/api/v1/portfolio/{question.name}", params=question.example)
         assert answer.status_code == 200, answer.text
-        assert answer.json()["data"] == json.loads(json.dumps([as_row(row) for row in found])), question.name
+        assert answer.json()["data"] == json.loads(write_rows(found)), question.name
         assert answer.json()["freshness"]["lsn"] is None
         assert len(await question.ask(market.at_most(1), **example)) == 1
 

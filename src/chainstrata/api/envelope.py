@@ -8,8 +8,8 @@ An answer to a request that names what it has already (`If-None-Match`) is empty
 import hashlib
 import json
 import zlib
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.ipc
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from chainstrata.query import Freshness, Page
 
@@ -54,43 +55,26 @@ class RowsAnswer(BaseModel):
     freshness: FreshnessAnswer
 
 
-def instant(moment: datetime | None) -> str | None:
-    """Return an instant as every answer writes it."""
-    return None if moment is None else f"{moment.astimezone(UTC).isoformat()[:-6]}Z"
-
-
-def freshness_dict(freshness: Freshness) -> dict[str, Any]:
-    return {
-        "lsn": freshness.lsn,
-        "read_at": instant(freshness.read_at),
-        "latest": instant(freshness.latest),
-        "as_of": instant(freshness.as_of),
-        "open": freshness.open,
-        "final": freshness.final,
-    }
-
-
 def freshness_headers(freshness: Freshness) -> dict[str, str]:
     """Return the freshness as headers, `X-Freshness-Lsn` and so on; what is not known is left out."""
-    found = freshness_dict(freshness)
+    found = json.loads(to_json(freshness))
     shown = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items() if value is not None}
     return {f"X-Freshness-{name.replace('_', '-').title()}": value for name, value in shown.items()}
 
 
 def answer_page(request: Request, page: Page, limit: int, freshness: Freshness) -> Response:
     """Return a page in the envelope, packed if the caller takes that, or 304 if they have these rows already."""
-    return answer_rows(request, page.rows, freshness, next=page.next, limit=limit)
+    return answer_rows(request, f"[{','.join(page.rows)}]".encode(), limit, freshness, next=page.next)
 
 
-def answer_rows(request: Request, rows: Sequence[str], freshness: Freshness, *, next: str | None = None, limit: int = 0) -> Response:  # noqa: A002
-    """Return rows, each the text of a JSON object, in the envelope."""
-    data = ",".join(rows)
-    place = json.dumps({"next": next, "limit": limit or len(rows)})
-    tag = f'W/"{hashlib.blake2b(f"{data}{place}".encode(), digest_size=12).hexdigest()}"'
+def answer_rows(request: Request, rows: bytes, limit: int, freshness: Freshness, *, next: str | None = None) -> Response:  # noqa: A002
+    """Return rows, a JSON list of objects, in the envelope."""
+    data = b'"data":%b,"page":%b' % (rows, to_json({"next": next, "limit": limit}))
+    tag = f'W/"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept, Accept-Encoding, Authorization"}
-    if tag in [given.strip() for given in request.headers.get("if-none-match", "").split(",")]:
+    if {"*", tag} & {given.strip() for given in request.headers.get("if-none-match", "").split(",")}:
         return Response(status_code=304, headers={**headers, **freshness_headers(freshness)})
-    body = f'{{"data":[{data}],"page":{place},"freshness":{json.dumps(freshness_dict(freshness))}}}'.encode()
+    body = b'{%b,"freshness":%b}' % (data, to_json(freshness))
     packing = accepted_packing(request) if len(body) >= SMALL else ""
     if packing:
         packer = pack(packing)

@@ -1,7 +1,5 @@
 """A route for every question of every pack's repositories: `/api/v1/{pack}/{question}`, made from the method's own signature."""
 
-import json
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -9,18 +7,20 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from inspect import Parameter, Signature
+from operator import attrgetter
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime
+from pydantic_core import to_json
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from chainstrata.access import Role
 from chainstrata.api.access import ThePlatform, guard
-from chainstrata.api.envelope import JSON, answer_rows, instant
+from chainstrata.api.envelope import JSON, answer_rows
 from chainstrata.api.errors import documented
 from chainstrata.api.examples import FRESHNESS
 from chainstrata.api.parameters import WRITTEN
@@ -135,7 +135,7 @@ def _endpoint(one: Asked) -> Callable[..., Any]:
 
     async def answer(request: Request, platform: ThePlatform, **arguments: Any) -> Response:
         rows, freshness = await one.answer(platform, arguments)
-        return answer_rows(request, [_ENCODE(as_row(row)) for row in rows], freshness)
+        return answer_rows(request, write_rows(rows), len(rows), freshness)
 
     given = [
         Parameter("request", Parameter.KEYWORD_ONLY, annotation=Request),
@@ -194,51 +194,63 @@ def _within(moment: Any) -> Any:
 # What it answers -----------------------------------------------------------------------------------------------------
 
 
-def as_row(found: Any) -> Any:
-    """Return one thing of an answer as an object: a lone figure is its `value`."""
-    return plain(found) if is_dataclass(found) else {"value": plain(found)}
+def write_rows(found: Sequence[Any]) -> bytes:
+    """Return what a question answers as JSON: a list of objects, a lone figure as its `value`.
 
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON can carry it. Exact numbers are text; whole ones a number as long as a double holds them."""
-    kind = type(value)
-    if kind in _AS_IT_IS:
-        return value
-    make = _MAKE.get(kind) or (_object_maker(kind) if is_dataclass(kind) else None)
-    if make is not None:
-        return make(value)
-    return value if isinstance(value, StrEnum) else str(value)
+    Exact numbers are text, whole ones a number as long as a double holds them, times in UTC, and what is no number as PostgreSQL names it.
+    """
+    kinds: list[Any] = [type(one) for one in found]
+    rows = [_row_maker(kind)(one) for kind, one in zip(kinds, found, strict=True)]
+    return to_json(rows, inf_nan_mode="strings", timedelta_mode="float")
 
 
 @cache
-def _object_maker(kind: Any) -> Callable[[Any], dict[str, Any]]:
-    names = [(field.name, field.name.removesuffix("_")) for field in fields(kind)]
+def _row_maker(kind: Any) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes an object of one thing: names as they are shown, and what JSON would spoil made into what it can carry."""
+    if not is_dataclass(kind):
+        return lambda value: {"value": _carryable(value)}
+    names = [field.name for field in fields(kind)]
+    shown, hints = [name.removesuffix("_") for name in names], get_type_hints(kind)
+    # All values at once: a look at each is most of what an answer costs.
+    values = attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)
+    looked_at = [short for name, short in zip(names, shown, strict=True) if not _goes_as_it_is(hints[name])]
 
     def make(row: Any) -> dict[str, Any]:
-        # What most values are is told here, because a call for each is most of what an answer costs.
-        return {
-            shown: value if (own := type(value := getattr(row, name))) in _AS_IT_IS else (_MAKE.get(own) or plain)(value)
-            for name, shown in names
-        }
+        made = dict(zip(shown, values(row), strict=True))
+        for name in looked_at:
+            value = made[name]
+            if value is not None and not (type(value) is int and -_EXACT_IN_A_DOUBLE <= value <= _EXACT_IN_A_DOUBLE):
+                made[name] = _carryable(value)
+        return made
 
     return make
 
 
-# As PostgreSQL has them in JSON.
-_UNREAL: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-_AS_IT_IS: Final = frozenset({type(None), bool, str})
-_ENCODE: Final = json.JSONEncoder(allow_nan=False).encode
-_MAKE: Final[dict[Any, Callable[[Any], Any]]] = {
-    int: lambda value: value if -_EXACT_IN_A_DOUBLE <= value <= _EXACT_IN_A_DOUBLE else str(value),
-    float: lambda value: value if math.isfinite(value) else _UNREAL[str(value)],
-    Decimal: str,
-    datetime: instant,
-    date: date.isoformat,
-    timedelta: timedelta.total_seconds,
-    bytes: lambda value: f"0x{value.hex()}",
-    dict: lambda value: {str(name): plain(item) for name, item in value.items()},
-    list: lambda value: [plain(item) for item in value],
-}
+def _goes_as_it_is(hint: Any) -> bool:
+    """Whether values of this type need no look, because the writer of JSON does with them what is wanted."""
+    if get_origin(hint) in {Union, UnionType}:
+        return all(one is type(None) or _goes_as_it_is(one) for one in get_args(hint))
+    return hint in _WRITTEN_WELL or (isinstance(hint, type) and issubclass(hint, StrEnum))
+
+
+def _carryable(value: Any) -> Any:
+    """Return a value that JSON can carry without loss."""
+    match value:
+        case bool():
+            return value
+        case int():
+            return value if -_EXACT_IN_A_DOUBLE <= value <= _EXACT_IN_A_DOUBLE else str(value)
+        case bytes():
+            return f"0x{value.hex()}"
+        case dict():
+            return {str(name): _carryable(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_carryable(item) for item in value]
+    kind: Any = type(value)
+    return _row_maker(kind)(value) if is_dataclass(value) else value
+
+
+_WRITTEN_WELL: Final = frozenset({bool, str, float, Decimal, datetime, date, timedelta, UUID})
 
 
 _EXAMPLES: Final[dict[Any, Any]] = {
