@@ -25,7 +25,7 @@ def main() -> int:
     except LookupError as error:
         progress.print(str(error.args[0]))
         return 2
-    if options.record:
+    if options.record and not result.faults:
         report.record(result)
     if options.json:
         print(report.as_json(result))
@@ -33,7 +33,9 @@ def main() -> int:
         Console().print(report.as_table(result))
         for name, reason in result.skipped.items():
             print(f"left out: {name}, {reason}")
-    return 0
+    for fault in result.faults:
+        progress.print(f"failed, and not recorded: {fault}" if options.record else f"failed: {fault}")
+    return 1 if result.faults else 0
 
 
 def _parse() -> argparse.Namespace:

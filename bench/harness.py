@@ -26,11 +26,15 @@ _DECLARES = re.compile(r"^BENCHMARK\b", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a benchmark measures once it is set up: cases by name, why others are left out, versions of the engines used."""
+    """What a benchmark measures once it is set up: cases by name, why others are left out, versions of the engines used.
+
+    What was not as it has to be for the figures to mean anything, a case adds to `faults`: then the run has failed.
+    """
 
     cases: Mapping[str, Run]
     skipped: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Result:
     cases: dict[str, Figures]
     skipped: dict[str, str]
     versions: dict[str, str]
+    faults: tuple[str, ...] = ()
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -124,7 +129,7 @@ async def measure(name: str, benchmark: Benchmark, *, quick: bool, progress: Pro
                 for aspect, value in (found if isinstance(found, Mapping) else {"": found}).items():
                     taken.setdefault(_label(case, aspect), []).append(float(value))
         cases = {case: Figures(tuple(figures[1:])) for case, figures in taken.items()}
-        return Result(name, benchmark, cases, dict(prepared.skipped), dict(prepared.versions))
+        return Result(name, benchmark, cases, dict(prepared.skipped), dict(prepared.versions), tuple(prepared.faults))
 
 
 def _divide(figure: float, reference: float) -> float:

@@ -1,6 +1,6 @@
 """A collector beside the node: snapshots of validators at a steady rate, `python -m bench.http_feed CONNINFO HOME VALIDATORS RATE`.
 
-It takes rows in until its standard input ends, then prints the rate it held.
+It prints a line when the first rows are in, goes on until its standard input ends, and then prints the rate it held.
 """
 
 import asyncio
@@ -45,18 +45,23 @@ async def feed(conninfo: str, home: str, validators: int, rate: float) -> float:
     dice = np.random.default_rng()
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     size = min(BATCH, validators)
-    began, taken, slot, moment = 0.0, -size, 10_000_000, datetime.now(UTC)
+    began, taken, sent, slot, moment = 0.0, 0, 0, 10_000_000, datetime.now(UTC)
     settings = {"postgres.url": conninfo, "home": home, "pool.min_size": 2, "pool.max_size": 4, "pool.slow_query": "60s"}
     async with connect(settings=settings) as platform:
         while not ended.done():
-            first = (taken + size) % validators
+            first = sent % validators
             if not first:
                 slot, moment = slot + 1, max(datetime.now(UTC), moment + timedelta(milliseconds=1))
             answer = await platform.ingest(DATASET, make_rows(np.arange(first, first + size), moment, slot, dice))
             if answer.accepted != size or answer.spooled:
                 raise SystemExit(f"not all rows were taken: {answer}")
+            sent += size
+            if not began:
+                # From here on, because the first batch opens connections and reads what is declared.
+                began = time.perf_counter()
+                print("feeding", flush=True)
+                continue
             taken += size
-            began = began or time.perf_counter()
             ahead = began + taken / rate - time.perf_counter()
             if ahead > 0:
                 await asyncio.wait({ended}, timeout=ahead)

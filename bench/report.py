@@ -31,6 +31,7 @@ def as_json(result: Result) -> str:
             "cases": {name: figures.summary() for name, figures in result.cases.items()},
             "ratios": result.ratios,
             "skipped": result.skipped,
+            "faults": result.faults,
         },
         indent=2,
     )

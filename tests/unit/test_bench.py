@@ -96,6 +96,23 @@ async def test_aspects_are_held_against_the_same_of_the_reference() -> None:
     assert result.ratios == {"plain": 1, "plain: stall": 1, "ours": 0.5, "ours: stall": 0.5, "ours: more": 2}
 
 
+async def test_a_run_that_was_not_as_it_has_to_be_says_so() -> None:
+    faults: list[str] = []
+
+    def ours() -> float:
+        faults.append("ours: it rained")
+        return 2.0
+
+    @asynccontextmanager
+    async def prepare(quick: bool) -> AsyncIterator[Prepared]:
+        yield Prepared({"plain": lambda: 1.0, "ours": ours}, faults=faults)
+
+    result = await harness.measure(
+        "sample", Benchmark("Counts.", "ms", "lower", "plain", prepare, rounds=1), quick=False, progress=lambda line: None
+    )
+    assert set(json.loads(report.as_json(result))["faults"]) == {"ours: it rained"}
+
+
 def test_an_unknown_benchmark_names_the_known_ones() -> None:
     with pytest.raises(LookupError, match="no benchmark 'nothing'"):
         harness.load("nothing")
