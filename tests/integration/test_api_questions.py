@@ -71,14 +71,53 @@ async def test_every_question_is_described_with_its_parameters_and_an_example(cl
         route = paths[f"/api/v1/{asked.pack}/{question.name}"]["get"]
         assert route["summary"]
         told = route.get("parameters", [])
-        assert {one["name"] for one in told} == {argument.name for argument in question.arguments}
+        assert {one["name"] for one in told} == {argument.name for argument in question.arguments} | {"as_of"}
         assert {one["name"] for one in told if one["required"]} == {one.name for one in question.arguments if one.required}
         assert route["responses"]["200"]["content"]["application/json"]["example"]["data"]
+
+
+async def test_a_question_as_of_a_time_tells_nothing_later_or_says_that_it_cannot(client: httpx.AsyncClient, platform: Platform) -> None:
+    moment, answered, changed = datetime(2026, 11, 20, 12, tzinfo=UTC), 0, 0
+    for pack, question in of_postgres(platform.catalog):
+        path, example = f"/api/v1/{pack}/{question.name}", {name: sent(value) for name, value in question.example.items()}
+        answer = await client.get(path, params={**example, "as_of": moment.isoformat()})
+        if not question.upto:
+            assert (answer.status_code, answer.json()["error"]["code"]) == (422, "as_of_not_kept"), path
+            continue
+        bound = moment if question.upto == "at" else moment + timedelta(microseconds=1)
+        same = await client.get(path, params={**example, question.upto: bound.isoformat()})
+        assert answer.status_code == same.status_code == 200, answer.text
+        assert answer.json()["data"] == same.json()["data"], path
+        assert datetime.fromisoformat(answer.json()["freshness"]["as_of"]) == moment
+        # A time that is later than what is asked for changes nothing.
+        late = await client.get(path, params={**example, "as_of": "2100-01-01T00:00:00Z"})
+        answered, changed = answered + 1, changed + (late.json()["data"] != answer.json()["data"])
+        if question.upto in example:
+            assert late.json()["data"] == (await client.get(path, params=example)).json()["data"], path
+    assert answered > 10
+    assert changed > 5
+
+
+async def test_a_question_about_a_series_tells_how_far_it_goes(client: httpx.AsyncClient, platform: Platform) -> None:
+    told = 0
+    for pack, question in of_postgres(platform.catalog):
+        if question.of:
+            dataset = platform.catalog.dataset(f"{pack}.{question.of}")
+            params = {name: sent(value) for name, value in question.example.items()}
+            answer = await client.get(f"/api/v1/{pack}/{question.name}", params=params)
+            latest = answer.json()["freshness"]["latest"]
+            assert (latest and datetime.fromisoformat(latest)) == await platform.pulse.newest(dataset)
+            told += latest is not None
+    assert told
 
 
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
+        (
+            "/validators/snapshots_of?validator_index=1&since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z&as_of=2026-01-01T00:00:00",
+            "as_of",
+        ),
         ("/validators/validator?validator_index=x", "validator_index"),
         ("/validators/unresolved_alerts?severity=grave", "severity"),
         ("/validators/unresolved_alerts?limit=0", "limit"),

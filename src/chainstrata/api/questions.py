@@ -28,7 +28,7 @@ from chainstrata.errors import UsageError
 from chainstrata.model import Catalog
 from chainstrata.node import Platform
 from chainstrata.packs.repository import Question, columnar_class, questions_of, repository_class
-from chainstrata.query import Freshness
+from chainstrata.query import AsOfNotKept, Freshness
 
 MOST: Final = 10_000
 """Rows one answer may have; larger ones are read from Python, or as a stream of their dataset."""
@@ -63,19 +63,40 @@ class Asked:
     question: Question
     columnar: bool
 
-    async def answer(self, platform: Platform, arguments: dict[str, Any]) -> tuple[list[Any], Freshness]:
-        """Return its rows, and how fresh they are; raise `AnswerTooLarge`, for which one row too many is read and no more."""
+    @property
+    def name(self) -> str:
+        return f"{self.pack}.{self.question.name}"
+
+    async def answer(self, platform: Platform, arguments: dict[str, Any], as_of: datetime | None) -> tuple[list[Any], Freshness]:
+        """Return its rows, and how fresh they are; raise `AnswerTooLarge`, for which one row too many is read and no more, or `AsOfNotKept`."""
+        if as_of is not None:
+            arguments = self._limited(arguments, as_of)
         if self.columnar:
             found = await self.question.ask((await platform.columnar_repository(self.pack)).at_most(MOST + 1), **arguments)
-            freshness = Freshness(None, datetime.now(UTC))
+            freshness = Freshness(None, datetime.now(UTC), as_of=as_of)
         else:
             # Asked for first: what was committed before it is in what is read after it.
-            freshness = Freshness(await platform.pulse.lsn(), datetime.now(UTC))
+            freshness = await self._freshness(platform, as_of)
             found = await self.question.ask(platform.repository(self.pack).at_most(MOST + 1), **arguments)
         rows = found if isinstance(found, list) else [] if found is None else [found]
         if len(rows) > MOST:
-            raise AnswerTooLarge(f"{self.pack}.{self.question.name}")
+            raise AnswerTooLarge(self.name)
         return rows, freshness
+
+    def _limited(self, arguments: dict[str, Any], as_of: datetime) -> dict[str, Any]:
+        """Return the arguments so that nothing later is in the answer."""
+        upto = self.question.upto
+        if not upto:
+            raise AsOfNotKept(self.name)
+        # What is about that very instant belongs to it, and `until` is where a span has ended.
+        last = as_of if upto == "at" else as_of + timedelta(microseconds=1)
+        given = arguments.get(upto)
+        return {**arguments, upto: last if given is None else min(given, last)}
+
+    async def _freshness(self, platform: Platform, as_of: datetime | None) -> Freshness:
+        if self.question.of:
+            return await platform.pulse.of(platform.catalog.dataset(f"{self.pack}.{self.question.of}"), as_of=as_of)
+        return Freshness(await platform.pulse.lsn(), datetime.now(UTC), as_of=as_of)
 
 
 class ByPath(BaseRoute):
@@ -133,8 +154,8 @@ def list_questions(catalog: Catalog) -> Iterator[Asked]:
 def _endpoint(one: Asked) -> Callable[..., Any]:
     question = one.question
 
-    async def answer(request: Request, platform: ThePlatform, **arguments: Any) -> Response:
-        rows, freshness = await one.answer(platform, arguments)
+    async def answer(request: Request, platform: ThePlatform, as_of: datetime | None, **arguments: Any) -> Response:
+        rows, freshness = await one.answer(platform, arguments, as_of)
         return answer_rows(request, write_rows(rows), len(rows), freshness)
 
     given = [
@@ -145,6 +166,7 @@ def _endpoint(one: Asked) -> Callable[..., Any]:
         Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=_parameter(each.name, each.kind, question.example))
         for each in question.arguments
     ]
+    given.append(Parameter("as_of", Parameter.KEYWORD_ONLY, default=None, annotation=_AS_OF[bool(question.upto)]))
     answer.__signature__ = Signature(given)  # type: ignore[attr-defined]  # what FastAPI reads
     answer.__name__ = question.name
     return answer
@@ -190,6 +212,11 @@ def _within(moment: Any) -> Any:
         raise ValueError(f"has to be from {_FIRST.year} to {_LAST.year - 1}")
     return moment
 
+
+_AS_OF: Final = {
+    True: Annotated[_carried(datetime | None), Query(description="The state at this time: nothing that is about later.")],
+    False: Annotated[_carried(datetime | None), Query(description="Refused: it tells how things are now, and how they were is not kept.")],
+}
 
 # What it answers -----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ LSN_GOOD_FOR: Final = 0.1
 LSN_AT_LEAST: Final = 1.0
 """Seconds a position is used without a thought, and with a newer one under way."""
 NEWEST_GOOD_FOR: Final = 1.0
+NEWEST_AT_LEAST: Final = 5.0
+"""The same of the newest time of a dataset."""
 _SHARE: Final = 20
 """A look at the newest time may take a twentieth of the time between two."""
 _SPANS: Final = ("1 minute", "1 hour", "1 day")
@@ -76,14 +78,14 @@ class Pulse:
             self._lsn.value, self._lsn.at = lsn, monotonic()
 
     async def newest(self, dataset: Dataset) -> datetime | None:
-        """Return a time up to which the dataset has rows. The first time it is looked up, later it is what was found lately."""
+        """Return a time up to which the dataset has rows: what was found lately, or looked up now if that is long ago."""
         if not dataset.time:
             return None
         look = self._newest.setdefault(dataset.full_name, _Look())
-        if monotonic() - look.at > max(NEWEST_GOOD_FOR, _SHARE * look.took):
-            first = look.at < 0
+        age, share = monotonic() - look.at, _SHARE * look.took
+        if age > max(NEWEST_GOOD_FOR, share):
             task = self._start(look, self._ask_newest(dataset))
-            if first:
+            if age > max(NEWEST_AT_LEAST, share):
                 await asyncio.shield(task)
         value: datetime | None = look.value
         return value

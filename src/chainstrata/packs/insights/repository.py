@@ -173,14 +173,14 @@ class Insights(Tables):
 
     # Metrics ---------------------------------------------------------------------------------------------------------
 
-    @question(service_name="web-api", metric_type="cpu")
+    @question(of="metrics", service_name="web-api", metric_type="cpu")
     async def recent_metrics(self, service_name: str, metric_type: str, since: datetime | None = None) -> list[MetricValue]:
         """Return one type of metric of one service since an instant, by default of the last hour, newest first."""
         return await self._all(
             QUERIES.list_recent_metrics, MetricValue, service_name=service_name, metric_type=metric_type, since=since or _ago(hours=1)
         )
 
-    @question(service_name="web-api", metric_type="latency")
+    @question(of="metrics", service_name="web-api", metric_type="latency")
     async def hourly_metrics(
         self, service_name: str, metric_type: str, since: datetime | None = None, until: datetime | None = None
     ) -> list[HourlyMetric]:
@@ -191,13 +191,13 @@ class Insights(Tables):
             QUERIES.list_hourly_metrics, HourlyMetric, service_name=service_name, metric_type=metric_type, since=begin, until=end
         )
 
-    @question(service_name="feature-engine", at="2026-11-20T11:31:00Z")
+    @question(of="metrics", service_name="feature-engine", at="2026-11-20T11:31:00Z")
     async def metrics_at(self, service_name: str, at: datetime, window_seconds: int = _FIVE_MINUTES) -> list[MetricAt]:
         """Return every metric of one service within a window, by default of five minutes, that starts at an instant."""
         window = timedelta(seconds=window_seconds)
         return await self._all(QUERIES.list_metrics_at, MetricAt, service_name=service_name, at=at, window=window)
 
-    @question(limit=80)
+    @question(of="metrics", limit=80)
     async def services_above(
         self, limit: float = 80, metric_type: str = "cpu", unit: str = "percent", since: datetime | None = None
     ) -> list[ServiceLoad]:
@@ -206,7 +206,7 @@ class Insights(Tables):
             QUERIES.list_services_above, ServiceLoad, metric_type=metric_type, unit=unit, since=since or _ago(hours=1), limit=limit
         )
 
-    @question(since="2026-11-20T17:00:00Z", until="2026-11-20T17:05:00Z")
+    @question(of="metrics", upto="until", since="2026-11-20T17:00:00Z", until="2026-11-20T17:05:00Z")
     async def metrics_between(self, since: datetime, until: datetime) -> list[SystemMetric]:
         """Return every metric over a span of time."""
         return await self._all(QUERIES.list_metrics_between, SystemMetric, since=since, until=until)

@@ -140,56 +140,56 @@ class ProtocolRisk:
 class Market(ColumnarRepository):
     """The questions. Money in their answers is exact."""
 
-    @question(asset_id="bitcoin:native", since="2026-03-02T12:00:00Z", until="2026-03-02T18:00:00Z")
+    @question(upto="until", asset_id="bitcoin:native", since="2026-03-02T12:00:00Z", until="2026-03-02T18:00:00Z")
     async def price_metrics(self, asset_id: str, since: datetime, until: datetime) -> list[PriceMetrics]:
         """Return five-minute prices of an asset: open, high, low, close, mean, volatility, trend."""
         return await self._all(QUERIES["price_metrics"], PriceMetrics, asset_id=asset_id, since=since, until=until)
 
-    @question(at="2026-03-02T18:00:00Z", limit=3)
+    @question(upto="at", at="2026-03-02T18:00:00Z", limit=3)
     async def top_movers(self, at: datetime, by_day: bool = False, limit: int = 20) -> list[Mover]:
         """Return the assets whose price changed most, over the hour before or over the day."""
         return await self._all(QUERIES["top_movers"], Mover, at=at, by_day=by_day, limit=limit)
 
-    @question(at="2026-03-02T18:00:00Z", threshold=0.05)
+    @question(upto="at", at="2026-03-02T18:00:00Z", threshold=0.05)
     async def tvl_changes(self, at: datetime, hours: int = 24, threshold: float = 0.1) -> list[TvlChange]:
         """Return what is locked in each protocol and its change; `alarming` where that is at least the threshold."""
         if not 1 <= hours <= _MOST_HOURS:
             raise UsageError(f"a change is over 1 to {_MOST_HOURS} hours (got {hours})")
         return await self._all(QUERIES["tvl_changes"], TvlChange, at=at, hours=hours, threshold=threshold)
 
-    @question(since="2026-03-01T18:00:00Z", until="2026-03-02T18:00:00Z", limit=2)
+    @question(upto="until", since="2026-03-01T18:00:00Z", until="2026-03-02T18:00:00Z", limit=2)
     async def best_yields(
         self, since: datetime, until: datetime, least_tvl_usd: Decimal = Decimal(1_000_000), limit: int = 10
     ) -> list[BestYield]:
         """Return the best pools of each strategy, by a score that takes spread and risk off."""
         return await self._all(QUERIES["best_yields"], BestYield, since=since, until=until, least_tvl_usd=least_tvl_usd, limit=limit)
 
-    @question(at="2026-03-02T18:00:00Z")
+    @question(upto="at", at="2026-03-02T18:00:00Z")
     async def cross_chain(self, at: datetime) -> list[ChainFigures]:
         """Return the chains side by side over the day before."""
         return await self._all(QUERIES["cross_chain"], ChainFigures, at=at)
 
-    @question(at="2026-03-02T18:00:00Z")
+    @question(upto="at", at="2026-03-02T18:00:00Z")
     async def market_share(self, at: datetime) -> list[MarketShare]:
         """Return each protocol's part of what is locked in its kind."""
         return await self._all(QUERIES["market_share"], MarketShare, at=at)
 
-    @question(since="2026-03-02T17:00:00Z", until="2026-03-02T18:00:00Z", limit=10)
+    @question(upto="until", since="2026-03-02T17:00:00Z", until="2026-03-02T18:00:00Z", limit=10)
     async def sandwiches(self, since: datetime, until: datetime, limit: int = 1000) -> list[Sandwich]:
         """Return swaps around another's."""
         return await self._all(QUERIES["sandwiches"], Sandwich, since=since, until=until, limit=limit)
 
-    @question(since="2026-03-02T17:00:00Z", until="2026-03-02T18:00:00Z", limit=10)
+    @question(upto="until", since="2026-03-02T17:00:00Z", until="2026-03-02T18:00:00Z", limit=10)
     async def arbitrages(self, since: datetime, until: datetime, limit: int = 1000) -> list[Arbitrage]:
         """Return transactions that went in a circle and came out with more."""
         return await self._all(QUERIES["arbitrages"], Arbitrage, since=since, until=until, limit=limit)
 
-    @question(since="2026-03-01T22:00:00Z", until="2026-03-02T18:00:00Z")
+    @question(upto="until", since="2026-03-01T22:00:00Z", until="2026-03-02T18:00:00Z")
     async def sentiment(self, since: datetime, until: datetime) -> list[Sentiment]:
         """Return the tone about each asset, beside that of the span before."""
         return await self._all(QUERIES["sentiment"], Sentiment, before=since - (until - since), since=since, until=until)
 
-    @question(at="2026-03-02T18:00:00Z")
+    @question(upto="at", at="2026-03-02T18:00:00Z")
     async def risk(self, at: datetime) -> list[ProtocolRisk]:
         """Return protocols by how risky they look."""
         return await self._all(QUERIES["risk"], ProtocolRisk, at=at)

@@ -62,7 +62,7 @@ class Portfolio(Tables):
             raise AssertionError("one row always")
         return found
 
-    @question(user_id=_NOBODY)
+    @question(of="transactions", upto="until", user_id=_NOBODY)
     async def history(
         self,
         user_id: UUID,
@@ -77,18 +77,18 @@ class Portfolio(Tables):
             QUERIES.list_history, TransactionHistory, user_id=user_id, asset_id=asset_id, since=begin, until=end, limit=limit
         )
 
-    @question(user_id=_NOBODY)
+    @question(of="transactions", upto="until", user_id=_NOBODY)
     async def flows(self, user_id: UUID, since: datetime | None = None, until: datetime | None = None) -> list[AssetFlow]:
         """Return what came to and left a user's wallets over a span of time, by default of 30 days, by asset."""
         end = until or datetime.now(UTC)
         return await self._all(QUERIES.list_flows, AssetFlow, user_id=user_id, since=since or end - timedelta(days=30), until=end)
 
-    @question(chain="ethereum", tx_hash="0x" + "00" * 32)
+    @question(of="transactions", chain="ethereum", tx_hash="0x" + "00" * 32)
     async def transaction(self, chain: str, tx_hash: str) -> list[TransactionHistory]:
         """Return every movement of one transaction that is recorded, in the order of its logs."""
         return await self._all(QUERIES.list_transaction, TransactionHistory, chain=chain, tx_hash=tx_hash)
 
-    @question(user_id=_NOBODY)
+    @question(of="snapshots", upto="until", user_id=_NOBODY)
     async def value_history(self, user_id: UUID, since: datetime | None = None, until: datetime | None = None) -> list[PortfolioSnapshot]:
         """Return how much a user's portfolio was worth over a span of time, by default always."""
         begin, end = _span(since, until)
@@ -104,7 +104,7 @@ class Portfolio(Tables):
         """Return assets whose ticker or name is like a text, typing errors included, the likest first."""
         return await self._all(QUERIES.search_assets, Asset, text=text, limit=limit)
 
-    @question(protocol_id="aave-v3")
+    @question(of="transactions", upto="until", protocol_id="aave-v3")
     async def protocol_activity(
         self, protocol_id: str, since: datetime | None = None, until: datetime | None = None, limit: int = 100
     ) -> list[TransactionHistory]:

@@ -40,12 +40,12 @@ class PricePoint:
 class Prices(Tables):
     """The prices pack."""
 
-    @question(coins=["bitcoin", "ethereum"])
+    @question(of="minute", coins=["bitcoin", "ethereum"])
     async def latest_prices(self, coins: Sequence[str]) -> list[MinuteClose]:
         """Return the newest price of each of these coins among the minutes that are kept."""
         return await self._all(QUERIES.list_latest_minutes, MinuteClose, coins=list(coins))
 
-    @question(coin_id="bitcoin", since="2026-11-20T10:00:00Z", until="2026-11-20T17:00:00Z")
+    @question(of="minute", coin_id="bitcoin", since="2026-11-20T10:00:00Z", until="2026-11-20T17:00:00Z")
     async def price_history(
         self, coin_id: str, since: datetime, until: datetime | None = None, timeframe: Timeframe | None = None, points: int = 500
     ) -> list[PricePoint]:

@@ -91,7 +91,7 @@ class Relay(Tables):
         """Return where one packet is."""
         return await self.packet_flow.get(chain, port, channel, sequence)
 
-    @question(chain="osmosis-1", channel="channel-0", sequence=7)
+    @question(of="packet_events", chain="osmosis-1", channel="channel-0", sequence=7)
     async def packet_life(self, chain: str, channel: str, sequence: int, port: str = "transfer") -> list[PacketEvent]:
         """Return what happened to one packet, in order of time."""
         return await self._all(QUERIES.list_packet_life, PacketEvent, chain=chain, port=port, channel=channel, sequence=sequence)

@@ -25,7 +25,11 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A method of a repository. `example` are arguments that work on the sample data."""
+    """A method of a repository. `example` are arguments that work on the sample data.
+
+    `of`: the series it reads, so that an answer can say how far that goes. `upto`: the argument that leaves out all that is later, so that
+    it can be asked as of a time; without one it tells how things are now, and nothing keeps how they were.
+    """
 
     name: str
     doc: str
@@ -33,17 +37,21 @@ class Question:
     answer: Any
     example: Mapping[str, Any]
     writes: bool
+    of: str = ""
+    upto: str = ""
 
     async def ask(self, repository: Any, /, **arguments: Any) -> Any:
         """Ask it of a repository."""
         return await getattr(repository, self.name)(**arguments)
 
 
-def question(*, writes: bool = False, **example: Any) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
-    """Mark a method as a question. The keywords are an example that works on the sample data."""
+def question(
+    *, writes: bool = False, of: str = "", upto: str = "", **example: Any
+) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+    """Mark a method as a question. The other keywords are an example that works on the sample data."""
 
     def mark(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        setattr(method, _MARK, (example, writes))
+        setattr(method, _MARK, (example, writes, of, upto))
         return method
 
     return mark
@@ -55,9 +63,9 @@ def questions_of(repository: type[Any]) -> list[Question]:
     for name in sorted(dir(repository)):
         method = getattr(repository, name)
         if hasattr(method, _MARK):
-            example, writes = getattr(method, _MARK)
+            example, writes, of, upto = getattr(method, _MARK)
             hints = get_type_hints(method)
             given = [one for one in signature(method).parameters.values() if one.name != "self"]
             arguments = tuple(Argument(one.name, hints[one.name], one.default) for one in given)
-            found.append(Question(name, getdoc(method) or "", arguments, hints["return"], example, writes))
+            found.append(Question(name, getdoc(method) or "", arguments, hints["return"], example, writes, of, upto))
     return found

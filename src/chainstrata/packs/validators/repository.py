@@ -119,12 +119,12 @@ class Validators(Tables):
         """Return the validators in one status, by index after the last one seen."""
         return await self._all(QUERIES.list_validators_in_status, Validator, status=status, after=after, limit=limit)
 
-    @question(validators=[100_001, 100_002])
+    @question(of="snapshots", upto="at", validators=[100_001, 100_002])
     async def latest_snapshots(self, validators: Sequence[int], at: datetime | None = None) -> list[ValidatorSnapshot]:
         """Return the newest snapshot of each validator, up to an instant: how they stand, or stood."""
         return await self.snapshots.latest(*validators, at=at)
 
-    @question(validator_index=100_007, since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
+    @question(of="snapshots", upto="until", validator_index=100_007, since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
     async def snapshots_of(self, validator_index: int, since: datetime, until: datetime, limit: int = 1000) -> list[ValidatorSnapshot]:
         """Return the snapshots of one validator over a span of time, newest first."""
         return await self._all(
@@ -136,28 +136,28 @@ class Validators(Tables):
             limit=limit,
         )
 
-    @question(since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z", validators=[100_002])
+    @question(of="snapshots", upto="until", since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z", validators=[100_002])
     async def effectiveness(self, since: datetime, until: datetime, validators: Sequence[int] | None = None) -> list[Effectiveness]:
         """Return what each validator earned over a span of time, of what it could have."""
         wanted = None if validators is None else list(validators)
         return await self._all(QUERIES.list_effectiveness, Effectiveness, since=since, until=until, validators=wanted)
 
-    @question(since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
+    @question(of="duties", upto="until", since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
     async def missed_streaks(self, since: datetime, until: datetime, at_least: int = 3) -> list[MissedStreak]:
         """Return runs of attestations missed in a row, the longest first."""
         return await self._all(QUERIES.list_missed_streaks, MissedStreak, since=since, until=until, at_least=at_least)
 
-    @question(since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
+    @question(of="duties", upto="until", since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
     async def missed_duties(self, since: datetime, until: datetime) -> list[MissedDuty]:
         """Return attestations that no block included over a span of time, with the reason and whom to ask."""
         return await self._all(QUERIES.list_missed_duties, MissedDuty, since=since, until=until)
 
-    @question(since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
+    @question(of="duties", upto="until", since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
     async def missing_often(self, since: datetime, until: datetime, at_least: int = 3) -> list[MissedOften]:
         """Return validators that missed at least so many attestations over a span of time, in a row or not."""
         return await self._all(QUERIES.list_missing_often, MissedOften, since=since, until=until, at_least=at_least)
 
-    @question(validator_index=100_007, since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
+    @question(of="duties", upto="until", validator_index=100_007, since="2026-11-20T00:00:00Z", until="2026-11-21T00:00:00Z")
     async def duties_of(self, validator_index: int, since: datetime, until: datetime) -> list[AttestationDuty]:
         """Return the attestation duties of one validator over a span of time, oldest first."""
         return await self.duties.between(since, until, validator_index=validator_index).all()
