@@ -170,15 +170,19 @@ class Victims:
         return len(deaths) < DEATHS and server.state is ServerState.RUNNING
 
     def kill(self, name: str) -> None:
-        self.killed[name] += 1
         if name == "node":
             self.node.kill()
             self.node.start()
-            return
-        pid = self.postgres.pid if name == "postgres" else self.engine.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        self.deaths[name].append(monotonic())
+        else:
+            pid = self.postgres.pid if name == "postgres" else self.engine.pid
+            assert pid is not None
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                # The last kill was a moment ago, and whoever watches the engine has not seen it yet.
+                return
+            self.deaths[name].append(monotonic())
+        self.killed[name] += 1
 
     async def running(self) -> None:
         async with asyncio.timeout(60):

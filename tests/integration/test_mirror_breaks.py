@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chainstrata.cdc import Mirrors
+from chainstrata.cdc.errors import DatasetStopped, NotApplied
 from chainstrata.cdc.mirrors import MirrorStatus
 from chainstrata.cdc.origin import Origin, OriginColumn, judge_origin, keeps_values
 from chainstrata.engines.clickhouse import Columnar
@@ -86,6 +87,11 @@ async def test_what_the_log_does_not_tell_of_is_noticed_and_a_copy_mends_it(
                 "INSERT INTO demo.tick SELECT 'eth', '2026-03-20'::timestamptz, count(*) FROM demo.tick ON CONFLICT DO NOTHING"
             )
             await mirrors.wait(REST)
+            told = {one.dataset: one for one in await mirrors.reconcile() if not one.agrees}
+            assert list(told) == ["demo.accounts"]
+            assert "cdc resync demo.accounts" in told["demo.accounts"].problem
+            with pytest.raises(DatasetStopped, match=r"^demo.accounts: (its|column)"):
+                await mirrors.reconcile(["demo.accounts"])
             await mirrors.resync(["demo.accounts"])
             await agree(mirrors)
         await run(database, "ALTER TABLE demo.tick ALTER COLUMN price TYPE numeric(20, 1)")
@@ -130,6 +136,20 @@ async def test_a_publication_that_is_gone_is_noticed_by_whoever_follows_next(mir
         await database.execute("ALTER TABLE demo.account ALTER COLUMN name TYPE varchar")
         await database.execute("INSERT INTO demo.account VALUES ('e', 1)")
         await agree(mirrors)
+
+
+async def test_who_waits_in_vain_is_told_why(mirrors: Mirrors, database: Database) -> None:
+    with pytest.raises(NotApplied, match=r"demo.accounts \(waiting\), demo.entries") as nobody:
+        await mirrors.wait(within=0.1)
+    assert "Nobody follows the log" in (nobody.value.hint or "")
+    async with following(mirrors):
+        await mirrors.wait()
+        await mirrors.pause(["demo.accounts"])
+        await database.execute("INSERT INTO demo.account VALUES ('c', 1)")
+        await mirrors.wait(REST)
+        with pytest.raises(NotApplied, match=r"^demo.accounts \(paused\) did not reach") as paused:
+            await mirrors.wait(within=0.1)
+        assert "cdc resume" in (paused.value.hint or "")
 
 
 @pytest.mark.conforms("S1-145", "S1-146")

@@ -1,13 +1,18 @@
 """Which PostgreSQL a command works on."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from chainstrata.config import Config
+from chainstrata.engines.clickhouse.embedded import is_installed, make_password
+from chainstrata.engines.clickhouse.target import open_columnar_target
 from chainstrata.engines.postgres import EmbeddedPostgres, HomeLock, NodeRecord, ServerState, errors, open_target
 from chainstrata.engines.postgres.home import password_path
+from chainstrata.engines.postgres.waiting import happened
 from tests.fixtures.postgres import URL, MakeConfig
 
 
@@ -71,3 +76,26 @@ class TestEmbedded:
         with pytest.raises(errors.HomeUnusable, match="password file"):
             async with open_target(make_config()):
                 pass
+
+
+async def test_a_columnar_engine_that_the_node_is_just_starting_is_waited_for(
+    make_config: MakeConfig, home: Path, absent: Callable[[str], None]
+) -> None:
+    if not is_installed():
+        absent("chdb is not installed")
+    place = home / "clickhouse"
+    place.mkdir(parents=True)
+    with HomeLock(place):
+        NodeRecord.of_this_process({"postgres": 1}).write(home)
+        waits = asyncio.create_task(enter(make_config(clickhouse__embedded=True)))
+        assert not await happened(asyncio.Event(), 0.5)
+        assert not waits.done()
+        (home / "secrets").mkdir(exist_ok=True)
+        make_password(home)
+        NodeRecord.of_this_process({"postgres": 1, "clickhouse": 8123}).write(home)
+        assert await asyncio.wait_for(waits, 20) == "node"
+
+
+async def enter(config: Config) -> str:
+    async with open_columnar_target(config) as target:
+        return target.kind

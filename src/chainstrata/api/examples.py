@@ -347,4 +347,5 @@ RECONCILED: Final[dict[str, Any]] = {
     "extra_keys": [],
     "different_keys": [],
     "orphaned_keys": [],
+    "problem": "",
 }

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -163,23 +163,30 @@ class Mirrors:
             if not behind:
                 return lsn
             if monotonic() > deadline:
-                raise NotApplied(
-                    f"{', '.join(sorted(behind))} did not reach {show_lsn(lsn)} within {within:g} s",
-                    hint="`chainstrata cdc status` tells whether it is followed, and how far behind it is.",
-                )
+                raise await self._late(behind, lsn, within)
             await happened(never, _POLL)
 
-    async def _behind(self, wanted: set[str], lsn: int) -> set[str]:
+    async def _late(self, behind: Mapping[str, str], lsn: int, within: float) -> NotApplied:
+        listed = ", ".join(name if state == State.STREAMING else f"{name} ({state})" for name, state in sorted(behind.items()))
+        hint = "`chainstrata cdc status` tells how far each is; wait longer, or for `waiting` and `copying` until they are copied."
+        if not await self._database.fetch_value(slots.QUERIES.is_captured):
+            hint = "Nobody follows the log: start a node with cdc.enabled, or `chainstrata cdc run`."
+        elif State.PAUSED in behind.values():
+            hint = "`chainstrata cdc resume` lets those go on that are paused."
+        return NotApplied(f"{listed} did not reach {show_lsn(lsn)} within {within:g} s", hint=hint)
+
+    async def _behind(self, wanted: set[str], lsn: int) -> dict[str, str]:
+        """Return those that have not got there yet, each with its state."""
         positions = await self._sink.open()
         states = {row.dataset: row for row in await self._store.list_mirrors()}
-        behind = set()
+        behind = {}
         for name in wanted:
             row, position = states.get(name), positions.get(name)
             if row is not None and row.state in (State.STOPPED, State.LOST):
                 problem = (row.error or f"it is {row.state}").removeprefix(f"{name}: ")
                 raise DatasetStopped(name, problem, hint=row.hint or "")
             if row is None or row.state != State.STREAMING or position is None or position.lsn < lsn:
-                behind.add(name)
+                behind[name] = row.state if row is not None else State.WAITING
         return behind
 
     # Steering --------------------------------------------------------------------------------------------------------
@@ -266,7 +273,10 @@ class Mirrors:
         within: float = 60.0,
         watch: Callable[[Reconciled], None] = lambda _: None,
     ) -> list[Reconciled]:
-        """Compare mirrors with their sources, row by row where they differ; with `repair`, mend them."""
+        """Compare mirrors with their sources, row by row where they differ; with `repair`, mend them.
+
+        One that is stopped or lost raises `DatasetStopped` if it is named; if all are compared, it is told beside the others.
+        """
 
         async def wait(name: str, lsn: int) -> None:
             await self.wait([name], lsn=lsn, within=within)
@@ -274,7 +284,13 @@ class Mirrors:
         reconciler = Reconciler(self._database, self._columnar, self._sink, wait)
         found = []
         for dataset in await self._living(names):
-            found.append(await self._compare(reconciler, dataset, repair=repair))
+            try:
+                found.append(await self._compare(reconciler, dataset, repair=repair))
+            except DatasetStopped as error:
+                if names:
+                    raise
+                problem = error.message.removeprefix(f"{dataset.full_name}: ")
+                found.append(Reconciled(dataset.full_name, "", 0, 0, problem=f"{problem}. {error.hint}"))
             watch(found[-1])
         return found
 

@@ -53,10 +53,12 @@ class Reconciled:
     extra_keys: tuple[str, ...] = ()
     different_keys: tuple[str, ...] = ()
     orphaned_keys: tuple[str, ...] = ()
+    problem: str = ""
+    """Why it was not compared, and what to do about it."""
 
     @property
     def agrees(self) -> bool:
-        return not (self.missing or self.extra or self.different)
+        return not (self.missing or self.extra or self.different or self.problem)
 
 
 @dataclass(slots=True)

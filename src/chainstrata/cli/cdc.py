@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from chainstrata.cli.invocation import open_platform, output
 from chainstrata.cli.show import show_bytes, show_count
 from chainstrata.cli.times import show_time
 from chainstrata.errors import UsageError
+
+if TYPE_CHECKING:
+    from chainstrata.cdc.reconcile import Reconciled
 
 app = App("cdc", help="Mirrors in the columnar engine: how far they are, and what keeps them.")
 dead = App("dead-letters", help="Changes that a mirror could not take: look at them, try them again, give them up.")
@@ -191,7 +194,13 @@ async def reconcile(
 ) -> int:
     """Compare mirrors with their sources at one position of the log, down to the row. Exit code 1 if any differs."""
     async with open_platform() as platform, platform.mirrors() as mirrors:
-        found = await mirrors.reconcile(names or [], repair=repair)
+        with output().progress("comparing", total=len(names or mirrors.names)) as progress:
+
+            def watch(one: "Reconciled") -> None:
+                progress.describe(one.dataset)
+                progress.advance(1)
+
+            found = await mirrors.reconcile(names or [], repair=repair, watch=watch)
 
     def render() -> None:
         head = ["dataset", "rows", "in mirror", "missing", "extra", "different", "orphaned", "departed", "repaired"]
@@ -204,12 +213,15 @@ async def reconcile(
                 ),
             ]
             for one in found
+            if not one.problem
         ]
         output().table(head, rows, right=head[1:])
         for one in found:
-            for what, keys in (("missing", one.missing_keys), ("extra", one.extra_keys), ("different", one.different_keys)):
-                for key in keys:
+            for what in ("missing", "extra", "different", "orphaned"):
+                for key in getattr(one, f"{what}_keys"):
                     output().line(f"{one.dataset} {what}: {key}")
+            if one.problem:
+                output().note(f"{one.dataset} was not compared: {one.problem}")
 
     output().show(found, render)
-    return 0 if all(one.agrees for one in found) or repair else _DIFFERENT
+    return 0 if all(one.agrees or (repair and not one.problem) for one in found) else _DIFFERENT

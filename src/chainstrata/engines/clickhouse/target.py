@@ -1,17 +1,23 @@
 """Which columnar engine a command works on: the one of `clickhouse.url`, the running node's, or the embedded one for its duration."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from time import monotonic
+from typing import Final, Literal
 
 from chainstrata.config import CLICKHOUSE_EMBEDDED, CLICKHOUSE_URL, MODE, Config
 from chainstrata.engines.clickhouse.embedded import EmbeddedClickHouse, is_installed, read_password, url_of
-from chainstrata.engines.clickhouse.errors import ColumnarMissing
+from chainstrata.engines.clickhouse.errors import ColumnarInUse, ColumnarMissing
 from chainstrata.engines.postgres.child import Progress
 from chainstrata.engines.postgres.home import NodeRecord
+from chainstrata.engines.postgres.waiting import happened
 
 PORT: str = "clickhouse"
+_STARTS_WITHIN: Final = 60.0
+"""A node takes statements before its columnar engine does, which a slow machine needs a while for."""
+_LOOK_EVERY: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +38,25 @@ async def open_columnar_target(config: Config, *, progress: Progress | None = No
     why = why_missing(config)
     if why:
         raise ColumnarMissing(why)
-    node = NodeRecord.read(config.home)
-    password = read_password(config.home)
-    if node is not None and PORT in node.ports and password:
-        yield ColumnarTarget(url_of(node.ports[PORT], password), "node")
-        return
-    async with EmbeddedClickHouse(config, progress=progress) as engine:
-        yield ColumnarTarget(engine.url, "embedded", engine)
+    async with AsyncExitStack() as stack:
+        yield await _of_home(config, progress, stack)
+
+
+async def _of_home(config: Config, progress: Progress | None, stack: AsyncExitStack) -> ColumnarTarget:
+    """Return the running node's engine, waiting for one that it is just starting, or one of our own."""
+    deadline, never = monotonic() + _STARTS_WITHIN, asyncio.Event()
+    while True:
+        node, password = NodeRecord.read(config.home), read_password(config.home)
+        if node is not None and PORT in node.ports and password:
+            return ColumnarTarget(url_of(node.ports[PORT], password), "node")
+        try:
+            engine = await stack.enter_async_context(EmbeddedClickHouse(config, progress=progress))
+        except ColumnarInUse as error:
+            if node is None or node.pid != error.pid or monotonic() > deadline:
+                raise
+            await happened(never, _LOOK_EVERY)
+        else:
+            return ColumnarTarget(engine.url, "embedded", engine)
 
 
 def why_missing(config: Config) -> str:
