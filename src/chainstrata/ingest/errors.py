@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chainstrata.errors import ChainStrataError
+from chainstrata.errors import ChainStrataError, UnknownName
 from chainstrata.packs.strata.quarantine import Refused
 
 
@@ -43,6 +43,16 @@ class BatchRefused(IngestError):
             hint="Correct them, or send the batch without strict: they go to quarantine and the others are written.",
         )
         self.rows = tuple(rows)
+
+
+class TableMissing(UnknownName):
+    """A dataset whose table the database does not have yet."""
+
+    code = "table_missing"
+
+    def __init__(self, table: str) -> None:
+        super().__init__("table", table)
+        self.hint = "The database was not migrated: `chainstrata migrate up` makes the tables of all packs."
 
 
 class PayloadTooLarge(IngestError):

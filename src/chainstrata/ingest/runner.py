@@ -15,9 +15,10 @@ from psycopg import sql
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
 from chainstrata.engines.postgres.errors import PostgresError, StatementFailed, TransactionConflict, UndefinedName
+from chainstrata.errors import UnknownName
 from chainstrata.ingest.claims import check_name, claim, count_taken
 from chainstrata.ingest.copy import copy_rows
-from chainstrata.ingest.errors import BatchRefused, UnfitColumn
+from chainstrata.ingest.errors import BatchRefused, TableMissing, UnfitColumn
 from chainstrata.ingest.intake import take
 from chainstrata.ingest.model import Answer, LateRows, Piece, Receipt, Witness
 from chainstrata.ingest.payload import Format
@@ -40,6 +41,18 @@ class Batch:
     late: Any = None
     refused: list[Refused] = field(default_factory=list)
     is_sifted: bool = False
+
+
+class _Undone(Exception):
+    """A part that was written only to see what becomes of it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+async def _undo(_: Connection, answer: Answer) -> None:
+    raise _Undone(answer)
 
 
 class Ingest:
@@ -80,12 +93,42 @@ class Ingest:
                 progress(done)
         return done or Answer(name)
 
+    async def rehearse(
+        self,
+        name: str,
+        source: Any,
+        *,
+        strict: bool = False,
+        format: Format | None = None,  # noqa: A002  # as everybody calls it
+        progress: Callable[[Answer], None] | None = None,
+    ) -> Answer:
+        """Return what would become of rows, each part of them by itself, and write nothing.
+
+        Each part is written and undone. What is remembered of it between batches is not to be trusted then: not for an `Ingest` that
+        writes.
+        """
+        done = Answer(name)
+        for taken in take(source, (await self.writer(name)).table, format=format):
+            answer = Answer(name)
+            try:
+                await self._take(await self.writer(name), taken, strict=strict, batch="", origin="", witness=_undo)
+            except _Undone as undone:
+                answer = undone.answer
+            self._writers.clear()
+            done += answer
+            if progress:
+                progress(done)
+        return done
+
     async def writer(self, name: str) -> Writer:
         if name not in self._writers:
             dataset = self._catalog.dataset(name)
             parents = {parent.dataset: self._catalog.dataset(parent.dataset) for parent in dataset.parents}
             async with self._database.connection() as connection:
-                table = await describe_table(connection, dataset.schema, dataset.table.name)
+                try:
+                    table = await describe_table(connection, dataset.schema, dataset.table.name)
+                except UnknownName as error:
+                    raise TableMissing(error.name) from error
                 writer = Writer(dataset, table, parents, self._late)
                 await writer.learn(connection)
             self._writers[name] = writer

@@ -10,7 +10,7 @@ from chainstrata.access import Audit, Keys
 from chainstrata.config import BACKFILL_LEASE, BACKFILL_WORKERS, PACKS, Config, load_config
 from chainstrata.engines.postgres import Database, PoolOptions, Step, Target, open_target
 from chainstrata.engines.postgres.child import Progress
-from chainstrata.errors import ChainStrataError, UnknownName
+from chainstrata.errors import ChainStrataError, UnknownName, UsageError
 from chainstrata.model import Catalog
 from chainstrata.monitor.metrics import Figures
 from chainstrata.node.columnar import ColumnarAccess
@@ -95,6 +95,14 @@ class Platform:
             raise
         self.tally.took(answer)
         return answer
+
+    async def rehearse(self, dataset: str, source: Any, **options: Any) -> "Answer":
+        """Return what would become of rows, as `chainstrata.ingest.Ingest.rehearse` says, and write nothing."""
+        from chainstrata.ingest import Ingest
+
+        if self.catalog.is_columnar(dataset):
+            raise UsageError(f"{dataset} is kept by the columnar engine, which undoes nothing", hint="Leave --dry-run out.")
+        return await Ingest(self.database, self.catalog, self.rollups).rehearse(dataset, source, **options)
 
     @property
     def gate(self) -> "Gate":
