@@ -15,10 +15,10 @@ from chainstrata.access import Audit, Caller, Entry, Keys, Outcome, Role
 from chainstrata.access.audit import JOURNAL
 from chainstrata.api import build_api
 from chainstrata.engines.postgres import Database, PoolOptions
-from chainstrata.errors import UsageError
+from chainstrata.errors import UnknownName, UsageError
 from chainstrata.model import Catalog, days
 from chainstrata.node import Platform
-from tests.fixtures.api import LOCAL, NODE, TESTER, list_routes, make_keys, make_platform, open_client
+from tests.fixtures.api import LOCAL, NODE, TESTER, aclosing_platform, list_routes, make_keys, make_platform, open_client
 from tests.fixtures.demo import create_demo, demo_catalog
 
 
@@ -52,10 +52,45 @@ async def test_a_key_is_kept_as_a_hash_and_works_until_it_is_taken_back(platform
     assert issued.secret.rpartition("_")[2] not in stored
     assert (await stranger.get("/api/v1/status", headers=bearer(issued.secret))).status_code == 200
     assert (await stranger.get("/api/v1/status", headers={"X-API-Key": issued.secret})).status_code == 200
-    await platform.keys.revoke("reader", by=TESTER)
+    await platform.keys.revoke(issued.secret, by=TESTER)
+    with pytest.raises(UnknownName) as caught:
+        await platform.keys.revoke(issued.secret, by=TESTER)
+    assert issued.secret not in f"{caught.value} {await record(platform)}"
     refused = await stranger.get("/api/v1/status", headers=bearer(issued.secret))
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "key_unknown")
     assert refused.headers["WWW-Authenticate"] == "Bearer"
+
+
+# What the routes that write take; the others take nothing.
+BODIES: dict[str, dict[str, object]] = {
+    "/api/v1/keys": {"name": "another"},
+    "/api/v1/backfills": {"kind": "blocks", "start": 0, "end": 10},
+    "/api/v1/cdc/resync": {"names": ["demo.prices"]},
+    "/api/v1/cdc/end": {"names": ["demo.prices"]},
+}
+# Asked by POST, because it takes a body.
+READS = {"/api/v1/cdc/wait"}
+
+
+async def test_every_route_that_writes_leaves_an_entry_also_where_it_fails(database: Database, conninfo: str, tmp_path: Path) -> None:
+    catalog = demo_catalog()
+    await create_demo(database, catalog)
+    platform = make_platform(database, conninfo, catalog, tmp_path, clickhouse__embedded=False)
+    admin = (await make_keys(platform))[Role.ADMIN]
+    names = {"dataset": "demo.nothing", "job": "00000000-0000-0000-0000-000000000000", "key": "nobody", "name": "nothing"}
+    writes = [(method, path) for method, path in list_routes(build_api(platform, lambda: NODE)) if method not in ("GET", "HEAD")]
+    async with aclosing_platform(platform), open_client(platform, admin) as client:
+        for number, (method, path) in enumerate(writes):
+            if path in READS:
+                continue
+            name = f"write.{number}"
+            answer = await client.request(method, path.format(**names), json=BODIES.get(path), headers={"X-Request-ID": name})
+            assert answer.status_code != 422, f"{method} {path}: {answer.text}"
+            found = [one for one in await platform.audit.list_entries() if one.request == name]
+            assert found, f"{method} {path}: {answer.text}"
+            assert {one.actor for one in found} == {"admin"}
+            assert (answer.status_code < 400) == (found[0].outcome == "done"), f"{method} {path}: {found}"
+    assert len(writes) > 15
 
 
 async def test_a_key_ends_when_it_should(platform: Platform, stranger: httpx.AsyncClient) -> None:

@@ -6,18 +6,19 @@ that in other processes, and not at all in this one. While PostgreSQL is away, k
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Final
 
-from chainstrata.access.audit import Audit
+from chainstrata.access.audit import Audit, describe, outcome_of
 from chainstrata.access.errors import KeyExpired, KeyNameTaken, KeyUnknown
 from chainstrata.access.model import Caller, Entry, Issued, Key, Outcome, Role
 from chainstrata.access.planner import hash_secret, make_secret, prefix_of
 from chainstrata.engines.postgres import Connection, Database, load_queries
-from chainstrata.errors import EngineError, UnknownName, UsageError
+from chainstrata.errors import ChainStrataError, EngineError, UnknownName, UsageError
 
 QUERIES: Final = load_queries(__package__)
 BELIEVED_SECONDS: Final = 5.0
@@ -55,7 +56,8 @@ class Keys:
         async def work(connection: Connection) -> Issued:
             return await self._add(connection, name, role, expires, by, request)
 
-        return await self._database.run(work)
+        async with self._recorded_if_not_done(by, "keys.create", name, request):
+            return await self._database.run(work)
 
     async def create_first(self, name: str = "first") -> Issued | None:
         """Make a key that may do everything if there never was one, and return it."""
@@ -84,7 +86,9 @@ class Keys:
         return [_key(row._asdict()) for row in await self._database.fetch_all(QUERIES.list_keys)]
 
     async def revoke(self, key: str, *, by: Caller, request: str = "-") -> Key:
-        """Take a key back, by its name or open part. Raises `UnknownName` if none in use bears it."""
+        """Take a key back, by its name, its open part or whole. Raises `UnknownName` if none in use bears it."""
+        # The whole of a key is nothing for a record or a message.
+        key = prefix_of(key) or key
 
         async def work(connection: Connection) -> Key | None:
             row = await connection.fetch_one(QUERIES.revoke_key, {"key": key})
@@ -93,9 +97,10 @@ class Keys:
             await self._record(connection, by, "keys.revoke", row.name, request, {"prefix": row.prefix})
             return _key(row._asdict())
 
-        revoked = await self._database.run(work)
-        if revoked is None:
-            raise UnknownName("key", key, [one.name for one in await self.list_keys() if one.state != "revoked"])
+        async with self._recorded_if_not_done(by, "keys.revoke", key, request):
+            revoked = await self._database.run(work)
+            if revoked is None:
+                raise UnknownName("key", key, [one.name for one in await self.list_keys() if one.state != "revoked"])
         self._known.pop(revoked.prefix, None)
         return revoked
 
@@ -129,6 +134,15 @@ class Keys:
         if len(self._known) > _KEPT:
             self._known.popitem(last=False)
         return known
+
+    @asynccontextmanager
+    async def _recorded_if_not_done(self, by: Caller, action: str, name: str, request: str) -> AsyncIterator[None]:
+        """What is done is recorded in its own transaction, which leaves nothing of what was not."""
+        try:
+            yield
+        except ChainStrataError as error:
+            await self._audit.add(Entry(by, action, name, request, outcome_of(error), describe(error)))
+            raise
 
     async def _record(self, connection: Connection, by: Caller, action: str, name: str, request: str, detail: Mapping[str, Any]) -> None:
         await self._audit.record(connection, Entry(by, action, name, request, Outcome.DONE, detail))

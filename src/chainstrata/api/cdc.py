@@ -135,12 +135,12 @@ async def resync(platform: ThePlatform, caller: Admin, named: Named) -> Steered:
 @router.post("/cdc/end", summary="End mirrors for good", responses={**_shown(ENDED), **documented(504)})
 async def end(platform: ThePlatform, caller: Admin, wish: End) -> Ended:
     """With the last one the server stops to keep log. Tables stay, or are dropped; 409 where that would lose rows nobody else has."""
-    options = wish.model_dump(exclude={"names"})
-    async with platform.mirrors() as mirrors:
-        if wish.dry_run:
+    if wish.dry_run:
+        async with platform.mirrors() as mirrors:
             return await mirrors.end(wish.names, drop_table=wish.drop_table, dry_run=True)
-        async with platform.audit.witness(entry_of(caller, "cdc.end", ", ".join(wish.names), **options)):
-            return await mirrors.end(wish.names, drop_table=wish.drop_table, lose_history=wish.lose_history)
+    options = wish.model_dump(exclude={"names"})
+    async with platform.audit.witness(entry_of(caller, "cdc.end", ", ".join(wish.names), **options)), platform.mirrors() as mirrors:
+        return await mirrors.end(wish.names, drop_table=wish.drop_table, lose_history=wish.lose_history)
 
 
 @router.post("/cdc/wait", summary="Wait until mirrors have everything", responses={**_ERRORS, **documented(504)}, dependencies=_READ)
