@@ -5,7 +5,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,10 @@ async def test_rows_are_limited_by_time_value_column_and_as_of(client: httpx.Asy
     then = await get(client, "datasets/demo.prices/rows", as_of=when(3).isoformat())
     assert len(then["data"]) == 12
     assert then["freshness"]["as_of"] == when(3).isoformat().replace("+00:00", "Z")
+    # Written into an address as it is, its plus comes as a space.
+    for moment in (when(3).isoformat(), when(3).astimezone(timezone(timedelta(hours=1))).isoformat()):
+        raw = await client.get(f"/api/v1/datasets/demo.prices/rows?as_of={moment}")
+        assert raw.json()["freshness"]["as_of"] == then["freshness"]["as_of"], raw.text
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,7 @@ async def test_rows_are_limited_by_time_value_column_and_as_of(client: httpx.Asy
 async def test_what_cannot_be_read_is_told(client: httpx.AsyncClient, path: str, status: int, code: str) -> None:
     answer = await client.get(f"/api/v1/{path}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+    assert answer.json()["error"]["hint"]
 
 
 async def test_the_latest_of_each_entity(client: httpx.AsyncClient) -> None:

@@ -13,12 +13,16 @@ from pydantic import BeforeValidator
 from chainstrata.api.errors import InvalidRequest
 
 _NUMBER: Final = re.compile(r"\s*[+-]?[\d_]*\.?\d*([eE][+-]?\d+)?\s*")
+_OFFSET: Final = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)")
 
 
 def _written(value: Any) -> Any:
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if not isinstance(value, str):
+        return value
+    if _NUMBER.fullmatch(value):
         raise ValueError("has to be written out, as 2026-01-02T03:04:05Z")
-    return value
+    # A plus in an address stands for a space, and after a time of day a space can only have been a plus.
+    return _OFFSET.sub(r"\1+\2", value)
 
 
 WRITTEN: Final = BeforeValidator(_written)

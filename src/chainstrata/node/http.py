@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -71,6 +72,7 @@ def address_of(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
+@lru_cache(256)
 def is_loopback(host: str) -> bool:
     """Whether only this machine itself is reached by this name or address."""
     try:

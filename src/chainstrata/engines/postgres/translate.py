@@ -66,6 +66,7 @@ BY_SQLSTATE: Final[dict[str, type[errors.StatementFailed]]] = {
 _LIMITS: Final = frozenset({"54000", "54001", "54011", "54023"})
 _STALE_PLAN: Final = "cached plan must not change result type"
 _HINTS: Final[dict[type[errors.StatementFailed], str]] = {
+    errors.BadValue: "Give a value that the column's type can hold, written as PostgreSQL writes it.",
     errors.NoPartition: "Run `chainstrata partitions apply`; rows outside the managed range belong in quarantine.",
     errors.StatementCanceled: "Raise pool.statement_timeout, or make the statement cheaper.",
     errors.LockNotAvailable: "Another session holds the lock; try again, or end that session.",
