@@ -3,7 +3,7 @@
 from tests.fixtures.changing import begun_pack, lab, package
 from tests.fixtures.clickhouse import columnar, columnar_options, columnar_server
 from tests.fixtures.kinds import kinds
-from tests.fixtures.packs import catalog, pack_template, packs, rows, shared_packs
+from tests.fixtures.packs import catalog, hour_of_template, pack_template, packs, rows, shared_packs
 from tests.fixtures.postgres import begun, conninfo, database, home, make_config, new_database, pristine, server, statements, template
 from tests.fixtures.samples import sampled, samples
 from tests.fixtures.timescale import backend, has_timescale
@@ -20,6 +20,7 @@ __all__ = [
     "database",
     "has_timescale",
     "home",
+    "hour_of_template",
     "kinds",
     "lab",
     "make_config",
