@@ -11,6 +11,7 @@ from chainstrata.cdc.errors import DatasetStopped, NotApplied
 from chainstrata.cdc.mirrors import MirrorStatus
 from chainstrata.cdc.origin import Origin, OriginColumn, judge_origin, keeps_values
 from chainstrata.engines.clickhouse import Columnar
+from chainstrata.engines.clickhouse.errors import ColumnarUndefined
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.waiting import happened
 from tests.fixtures.mirrored import following, mirrored
@@ -148,8 +149,29 @@ async def test_who_waits_in_vain_is_told_why(mirrors: Mirrors, database: Databas
         await database.execute("INSERT INTO demo.account VALUES ('c', 1)")
         await mirrors.wait(REST)
         with pytest.raises(NotApplied, match=r"^demo.accounts \(paused\) did not reach") as paused:
-            await mirrors.wait(within=0.1)
+            await mirrors.wait(["demo.accounts"], within=0.1)
         assert "cdc resume" in (paused.value.hint or "")
+
+
+@pytest.mark.conforms("S1-152")
+async def test_what_keeps_all_mirrors_from_going_on_is_on_record_until_they_do(
+    mirrors: Mirrors, database: Database, columnar: Columnar
+) -> None:
+    running = asyncio.create_task(mirrors.capture().run(asyncio.Event()))
+    await mirrors.wait()
+    await columnar.execute("RENAME TABLE strata__cdc_position TO aside")
+    await database.execute("INSERT INTO demo.account VALUES ('c', 1)")
+    with pytest.raises(ColumnarUndefined):
+        await asyncio.wait_for(running, 20)
+    await columnar.execute("RENAME TABLE aside TO strata__cdc_position")
+    for one in (await mirrors.status()).mirrors:
+        assert one.state == "streaming"
+        assert "strata__cdc_position" in one.error
+    with pytest.raises(NotApplied, match=r"demo.accounts \(streaming: .*strata__cdc_position"):
+        await mirrors.wait(within=0.1)
+    async with following(mirrors):
+        await agree(mirrors)
+    assert {one.error for one in (await mirrors.status()).mirrors} == {""}
 
 
 @pytest.mark.conforms("S1-145", "S1-146")

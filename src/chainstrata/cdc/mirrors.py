@@ -186,7 +186,7 @@ class Mirrors:
                 problem = (row.error or f"it is {row.state}").removeprefix(f"{name}: ")
                 raise DatasetStopped(name, problem, hint=row.hint or "")
             if row is None or row.state != State.STREAMING or position is None or position.lsn < lsn:
-                behind[name] = row.state if row is not None else State.WAITING
+                behind[name] = State.WAITING if row is None else f"{row.state}: {row.error}" if row.error else row.state
         return behind
 
     # Steering --------------------------------------------------------------------------------------------------------

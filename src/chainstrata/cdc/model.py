@@ -106,6 +106,11 @@ class Changes:
         """Return some of them, by ascending number or by mask."""
         return Changes(self.relation, self.messages.take(places), self.commit_lsns[places])
 
+    def since(self, lsn: int) -> "Changes":
+        """Return those of transactions that were committed at a position or after it."""
+        first = int(np.searchsorted(self.commit_lsns, np.uint64(lsn)))
+        return self.take(slice(first, None)) if first else self
+
 
 def group(batch: Batch) -> list[Changes]:
     """Return the changes of a batch by relation. A truncate of several tables is in each."""

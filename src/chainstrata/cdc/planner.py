@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from chainstrata.cdc.errors import SlotLost
+from chainstrata.cdc.errors import DatasetStopped, SlotLost
 from chainstrata.cdc.model import show_lsn
-from chainstrata.cdc.sink import Position
+from chainstrata.cdc.sink import Position, Taken
 from chainstrata.cdc.slot import Server, Slot
 
 
@@ -60,3 +60,10 @@ def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
     ordered = sorted(values)
     last = len(ordered) - 1
     return (ordered[last * 50 // 100], ordered[last * 95 // 100], ordered[last * 99 // 100])
+
+
+def refuse_too_many(name: str, taken: Taken, most: int) -> None:
+    """Stop where so much cannot be taken that something must be wrong with all of it."""
+    if len(taken.rejected) > most:
+        problem = f"{len(taken.rejected)} of {taken.rows} changes could not be taken, as {taken.rejected[0].detail}"
+        raise DatasetStopped(name, problem, hint=f"Mend the cause, then run `chainstrata cdc resume {name}`.")

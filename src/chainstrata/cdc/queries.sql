@@ -153,9 +153,15 @@ WHERE dataset = %(dataset)s AND released_at IS NOT NULL AND dropped_at IS NULL A
 -- Note how far a dataset is and how it goes.
 UPDATE strata.cdc_dataset
 SET applied_lsn = %(lsn)s, applied_at = now(), rows = rows + %(rows)s, dead_letters = dead_letters + %(dead_letters)s,
-    errors = errors + %(errors)s,
+    error_code = CASE WHEN state <> 'streaming' THEN error_code END, error = CASE WHEN state <> 'streaming' THEN error END,
+    hint = CASE WHEN state <> 'streaming' THEN hint END,
     lag_p50 = coalesce(%(lag_p50)s, lag_p50), lag_p95 = coalesce(%(lag_p95)s, lag_p95), lag_p99 = coalesce(%(lag_p99)s, lag_p99)
 WHERE dataset = %(dataset)s;
+
+-- note_failure
+-- Note what keeps datasets from going on that are followed, while it is tried again.
+UPDATE strata.cdc_dataset SET errors = errors + 1, error_code = %(error_code)s, error = %(error)s, hint = %(hint)s
+WHERE dataset = ANY (%(datasets)s) AND state IN ('waiting', 'copying', 'streaming');
 
 -- add_copied
 -- Count rows of a copy.

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic, time
@@ -28,12 +29,13 @@ from chainstrata.cdc.model import POSTGRES_EPOCH, Batch, Changes, group, show_ls
 from chainstrata.cdc.options import Options
 from chainstrata.cdc.origin import Origin, Origins
 from chainstrata.cdc.pipe import Pipe
-from chainstrata.cdc.planner import Health, judge, percentiles, read_switches
+from chainstrata.cdc.planner import Health, judge, percentiles, read_switches, refuse_too_many
 from chainstrata.cdc.sink import Position, Source, Taken
 from chainstrata.cdc.store import HOLDING, Progress, State, Store
 from chainstrata.cdc.stream import ReplicationStream, open_stream
 from chainstrata.cdc.values import CatalogType
 from chainstrata.engines.postgres import Connection, Database
+from chainstrata.engines.postgres.errors import PostgresError
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
 from chainstrata.model import Catalog, Dataset
@@ -112,6 +114,17 @@ class Capture:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until asked to stop; raises what keeps it from going on. To be called again then."""
+        try:
+            await self._run(stop)
+        except PostgresError:
+            raise
+        except ChainStrataError as error:
+            # So that people see it who ask how the mirrors are. Without PostgreSQL they cannot ask.
+            with suppress(ChainStrataError):
+                await self.store.note_failure(list(self._datasets), error)
+            raise
+
+    async def _run(self, stop: asyncio.Event) -> None:
         async with self._database.session() as session:
             while not await session.fetch_value(slots.QUERIES.lock_capture):
                 if await happened(stop, self.options.lock_every):
@@ -238,7 +251,7 @@ class Capture:
             followed = self._followed.get(owner)
             if followed is None or followed.state is not State.STREAMING:
                 continue
-            fresh = _from(changes, followed.lsn)
+            fresh = changes.since(followed.lsn)
             if len(fresh):
                 if self._prepared.get(followed.name) != fresh.relation:
                     # What is written under the old shape comes first.
@@ -280,7 +293,7 @@ class Capture:
             return
         try:
             taken = await self._sink.take(followed.dataset, made.rows)
-            _refuse_too_many(followed.name, taken, self.options.most_dead)
+            refuse_too_many(followed.name, taken, self.options.most_dead)
         except DatasetStopped as error:
             await self._stop(followed, error)
             return
@@ -475,19 +488,6 @@ class Capture:
             return
         await self.store.put_aside(self._sink.name, taken.rejected)
         await self.store.end_chunk(followed.name, chunk.number, taken.rows)
-
-
-def _from(changes: Changes, lsn: int) -> Changes:
-    """Return the changes of transactions that were committed at a position or after it."""
-    first = int(np.searchsorted(changes.commit_lsns, np.uint64(lsn)))
-    return changes.take(slice(first, None)) if first else changes
-
-
-def _refuse_too_many(name: str, taken: Taken, most: int) -> None:
-    """Stop where so much cannot be taken that something must be wrong with all of it."""
-    if len(taken.rejected) > most:
-        problem = f"{len(taken.rejected)} of {taken.rows} changes could not be taken, as {taken.rejected[0].detail}"
-        raise DatasetStopped(name, problem, hint=f"Mend the cause, then run `chainstrata cdc resume {name}`.")
 
 
 def _first(error: BaseException) -> BaseException:

@@ -78,7 +78,6 @@ class Progress:
     lsn: int
     rows: int = 0
     dead_letters: int = 0
-    errors: int = 0
     lags: tuple[float, float, float] | None = None
 
 
@@ -136,12 +135,15 @@ class Store:
             "lsn": show_lsn(progress.lsn),
             "rows": progress.rows,
             "dead_letters": progress.dead_letters,
-            "errors": progress.errors,
             "lag_p50": lags[0],
             "lag_p95": lags[1],
             "lag_p99": lags[2],
         }
         await self._database.execute(QUERIES.note_progress, row)
+
+    async def note_failure(self, datasets: Sequence[str], error: ChainStrataError) -> None:
+        row = {"datasets": list(datasets), "error_code": error.code, "error": error.message, "hint": error.hint}
+        await self._database.execute(QUERIES.note_failure, row)
 
     async def end_chunk(self, dataset: str, number: int, rows: int) -> None:
         async with self._database.transaction() as connection:

@@ -49,9 +49,9 @@ async def show_status(names: Names = None) -> None:
         output().table(head, rows)
         who = "followed" if status.running else "not followed by anybody now"
         output().line(f"slot {status.slot}: {status.slot_status}, {who}; the server keeps {show_bytes(status.kept_bytes)} of log for it")
-        for one in status.mirrors:
-            if one.error:
-                output().note(f"{one.error}. {one.hint}")
+        # What befalls all of them alike is told once.
+        for told in dict.fromkeys(f"{one.error}. {one.hint}" for one in status.mirrors if one.error):
+            output().note(told)
 
     output().show(status, render)
 

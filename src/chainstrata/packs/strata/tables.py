@@ -174,8 +174,8 @@ cdc_dataset = sa.Table(
         "state", sa.Text, doc="waiting for its copy, copying, streaming, paused by a person, stopped by a problem, lost, or ended for good."
     ),
     column("since", INSTANT, server_default=sa.func.now(), doc="When it came into this state."),
-    column("error_code", sa.Text, nullable=True, doc="What stopped it, as a code."),
-    column("error", sa.Text, nullable=True, doc="What stopped it, for people."),
+    column("error_code", sa.Text, nullable=True, doc="What stopped it, or what is tried again, as a code."),
+    column("error", sa.Text, nullable=True, doc="The same for people."),
     column("hint", sa.Text, nullable=True, doc="What to do about it."),
     column("copied_rows", sa.BigInteger, server_default=sa.text("0"), doc="Rows of the copy so far."),
     column("rows", sa.BigInteger, server_default=sa.text("0"), doc="Changes carried over since the copy."),
