@@ -164,3 +164,11 @@ async def test_a_refresh_of_an_hour_or_a_day_does_not_read_the_month(rows: Conne
     # An hour is compared with what is kept; a day is folded from its hours, and the ends of each are looked up.
     assert 0 < read["validators.snapshots"] < validators * hours / 20
     assert 0 < read["validators.snapshots.hourly"] < validators * hours / 5
+
+
+def test_a_level_is_read_once_by_the_one_above(catalog: Catalog) -> None:
+    """Joined with itself, a plan for few rows would fold it again for each of them."""
+    for name in ("hourly", "daily", "weekly", "monthly"):
+        path = Rollups(cast(Any, None), catalog).path(f"prices.minute.{name}")
+        text = reading.live(path).as_string()
+        assert [text.count(f'"live_{depth}"') for depth in range(len(path))] == [2] * len(path)

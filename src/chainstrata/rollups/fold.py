@@ -87,7 +87,7 @@ def fold(source: Source, level: Level, rows: sql.Composable, *, keyed: bool = Fa
     """
     if _is_fetched(source, level):
         return _fold_and_fetch(source, level, rows, keyed=keyed)
-    return _fold_sorted(source, level, rows)
+    return fold_sorted(source, level, rows)
 
 
 def lift(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
@@ -200,7 +200,8 @@ def _is_fetched(source: Source, level: Level) -> bool:
     return level.rollup.needs_order and bool(level.rollup.by) and set(level.rollup.by) == set(source.key)
 
 
-def _fold_sorted(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
+def fold_sorted(source: Source, level: Level, rows: sql.Composable) -> sql.Composed:
+    """Return a query that folds a subquery of the source's rows, first and last by sorting: it reads them once, and nothing is joined."""
     start = floor_sql(level.rollup.every, column(source.time, "r"))
     # Without a key there is one bucket per time, and none at all without rows.
     group = names(level.rollup.by, "r") + sql.SQL(", ") + start if level.rollup.by else start

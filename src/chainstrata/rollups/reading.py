@@ -10,7 +10,7 @@ from psycopg import sql
 from chainstrata.model.marking import floor_sql, identifier, step_sql, type_sql
 from chainstrata.model.rollup import Fold
 from chainstrata.rollups import holding
-from chainstrata.rollups.fold import AND, COMMA, bucket_end, column, fold, fold_pairs, layout, merge, names, same, scan
+from chainstrata.rollups.fold import AND, COMMA, bucket_end, column, fold, fold_pairs, fold_sorted, layout, merge, names, same, scan
 from chainstrata.rollups.model import Level, Source
 
 LO = sql.Placeholder("lo")
@@ -264,7 +264,10 @@ def _fold_raw_pairs(step: _Step) -> sql.Composed:
 
 
 def _fold_below(step: _Step) -> sql.Composed:
-    """Fold the level below, of which only what is needed was read: in one pass, since there is no index to look single keys up by."""
+    """Fold the level below, of which only what is needed was read: in one pass, since there is no index to look single keys up by.
+
+    Nothing is joined either: the planner cannot know how many rows there are, and may take a fold for one row and repeat it for each of them.
+    """
     span = step.named("span")
     rows = scan(
         step.source,
@@ -274,7 +277,7 @@ def _fold_below(step: _Step) -> sql.Composed:
         step.touched(floor_sql(step.level.rollup.every, sql.SQL("r.{}").format(column(step.source.time))), "r"),
         table=sql.SQL("{} AS r").format(_numbered("live", step.depth - 1)),
     )
-    return sql.SQL("({}) AS folded").format(fold(step.source, step.level, rows))
+    return sql.SQL("({}) AS folded").format(fold_sorted(step.source, step.level, rows))
 
 
 def _with_carried(step: _Step, clean: sql.Composable, dirty: Sequence[sql.Composable], touched: sql.Composable) -> sql.Composed:
