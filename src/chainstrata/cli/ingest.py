@@ -1,6 +1,8 @@
 """`chainstrata ingest`: rows from files into a dataset."""
 
+import asyncio
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -92,6 +94,7 @@ async def ingest(
 
 async def _ingest_file(platform: "Platform", load: _Load, path: Path) -> _Done:
     from chainstrata.ingest import Answer, IngestError
+    from chainstrata.ingest.files import STDIN, until_left
 
     began = monotonic()
     taken = Answer(load.dataset)
@@ -104,14 +107,17 @@ async def _ingest_file(platform: "Platform", load: _Load, path: Path) -> _Done:
             rate = answer.rows / max(monotonic() - began, 1e-6)
             bar.describe(f"{path.name}: {show_count(rate)} rows/s, {show_count(answer.quarantined)} not taken")
 
-        source = sys.stdin.buffer if str(path) == "-" else path
         options: dict[str, Any] = {"format": load.format, "strict": load.strict, "progress": show}
         try:
-            if load.dry_run:
-                taken = await platform.rehearse(load.dataset, source, **options)
-            else:
-                name = f"{load.batch}/{path.name}" if load.batch else ""
-                taken = await platform.ingest(load.dataset, source, batch=name, origin=_called(path), **options)
+            with nullcontext(path) if path != STDIN else until_left(sys.stdin.buffer) as source:
+                if load.dry_run:
+                    taken = await platform.rehearse(load.dataset, source, **options)
+                else:
+                    name = f"{load.batch}/{path.name}" if load.batch else ""
+                    taken = await platform.ingest(load.dataset, source, batch=name, origin=_called(path), **options)
+        except asyncio.CancelledError:
+            output().note(f"{_called(path)}: interrupted, {_describe(taken)} so far. Run the same again: what is there changes nothing.")
+            raise
         except UnknownName:
             raise
         except (IngestError, UsageError) as error:

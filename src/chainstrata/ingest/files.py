@@ -1,14 +1,59 @@
-"""Which files of rows are meant: those named, and those of a directory that is named."""
+"""Which files of rows are meant: those named, those of a directory that is named, and standard input."""
 
+import io
+import os
+import select
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from typing import IO, Any, Final
 
 from chainstrata.errors import UsageError
 from chainstrata.ingest.intake import SUFFIXES
 from chainstrata.ingest.payload import Format
 
-STDIN = Path("-")
+STDIN: Final = Path("-")
+_LOOK_SECONDS: Final = 0.1
+_BUFFER: Final = 1024 * 1024
+
+
+@contextmanager
+def until_left(stream: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Give a stream that ends when the block is left, also for a thread that waits for more of it: nothing else would wake that."""
+    try:
+        number = stream.fileno()
+    except OSError:
+        yield stream
+        return
+    ending = _Ending(number)
+    try:
+        yield io.BufferedReader(ending, _BUFFER)
+    finally:
+        ending.end()
+
+
+class _Ending(io.RawIOBase):
+    """What comes from a file or pipe, until it is said that no more is wanted."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._ended = Event()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ended.is_set():
+            if select.select([self._number], [], [], _LOOK_SECONDS)[0]:
+                data = os.read(self._number, len(buffer))
+                buffer[: len(data)] = data
+                return len(data)
+        return 0
+
+    def end(self) -> None:
+        self._ended.set()
 
 
 def find_files(paths: Sequence[Path], *, format: Format | None = None, named: bool = False) -> list[Path]:  # noqa: A002  # as everybody calls it
