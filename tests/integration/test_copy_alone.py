@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 from psycopg import sql
@@ -115,6 +116,18 @@ async def test_a_connection_that_is_cut_off_is_told_as_lost(numbers: Database) -
 
 
 _CUT = "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE query LIKE 'BEGIN; SELECT pg_current_xact_id%%'"
+
+
+async def test_one_that_waits_takes_no_thread_of_others(numbers: Database) -> None:
+    async with numbers.transaction() as holder:
+        await holder.execute("LOCK TABLE number")
+        async with asyncio.timeout(20):
+            waiting = [asyncio.create_task(numbers.run_alone(CopyAlone(COPY, lines(n)))) for n in range(4)]
+            while await holder.fetch_value("SELECT count(*) FROM pg_locks WHERE relation = 'number'::regclass AND NOT granted") < 4:
+                pass
+            assert sum(thread.name.startswith("chainstrata-test-copy") for thread in enumerate_threads()) == 4
+    await asyncio.gather(*waiting)
+    assert await count(numbers) == (4, 0)
 
 
 async def test_it_is_no_part_of_another_transaction(numbers: Database) -> None:

@@ -6,6 +6,7 @@ for one more: that the commit is done. Whatever fails, the rest of the message i
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -45,15 +46,16 @@ class CopyAlone:
         return sql.SQL("; ").join(statements).as_bytes(driver)
 
 
-async def run_alone(connection: Connection, work: CopyAlone) -> None:
+async def run_alone(connection: Connection, work: CopyAlone, threads: Executor | None) -> None:
     """Commit it, or nothing of it; raises the driver's errors, and whatever making the blocks does.
 
     It runs in a thread, so that the loop goes on while the blocks are made. Cancelled, it is undone, unless it was just committed.
+    The thread waits as long as the server does not answer, so `threads` are those of connections, and nobody else's.
     """
     driver = connection.driver
     async with driver.lock:
         steps = _run(driver.pgconn, work, work.message(driver))
-        task = asyncio.ensure_future(asyncio.to_thread(waiting.wait, steps, driver.pgconn.socket, _CHECK_SECONDS))
+        task = asyncio.get_running_loop().run_in_executor(threads, waiting.wait, steps, driver.pgconn.socket, _CHECK_SECONDS)
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:

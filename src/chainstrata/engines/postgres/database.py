@@ -8,6 +8,7 @@ back with our errors. Values travel beside the text, never in it.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -78,6 +79,7 @@ class Database:
         self._metrics = PoolMetrics()
         self._cache = StatementCache()
         self._pool: ConnectionPool | None = None
+        self._threads: ThreadPoolExecutor | None = None
         self._server_version = 0
         self.most: int | None = None
         """Rows that `fetch_all` gives at most; see `at_most`."""
@@ -106,6 +108,8 @@ class Database:
         except BaseException:
             await pool.close()
             raise
+        # One thread for each connection: however long the server is silent, who holds a connection has one, and others keep theirs.
+        self._threads = ThreadPoolExecutor(self.options.max_size, f"{self.name}-copy")
         self._pool = pool
 
     async def close(self) -> None:
@@ -113,6 +117,8 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
 
     @property
     def server_version(self) -> int:
@@ -207,9 +213,10 @@ class Database:
         if _IN_TRANSACTION.get() == (self, asyncio.current_task()):
             raise NestedTransaction
         async with self.connection(timeout=timeout) as connection:
+            self._opened()
             self._metrics.transactions += 1
             try:
-                await run_alone(connection, work)
+                await run_alone(connection, work, self._threads)
             except psycopg.Error as error:
                 translated = translate(error)
                 self._metrics.errors[translated.code] += 1
