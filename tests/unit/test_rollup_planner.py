@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainstrata.model.marking import most_keys
 from chainstrata.rollups.model import Mark, Pairs, Range, Work
 from chainstrata.rollups.planner import find_sources, plan
 from tests.fixtures.prices import price_catalog
@@ -45,8 +46,8 @@ def done(works: list[Work]) -> set[tuple[object, datetime]]:
 
 
 @given(MARKS, st.none() | st.floats(1, 1000))
-def test_every_bucket_a_mark_touches_is_refreshed(marks: list[Mark], keys_per_bucket: float | None) -> None:
-    refreshed = done(plan(RAW, HOURLY, marks, span=SPAN, keys_per_bucket=keys_per_bucket))
+def test_every_bucket_a_mark_touches_is_refreshed(marks: list[Mark], most: float | None) -> None:
+    refreshed = done(plan(RAW, HOURLY, marks, span=SPAN, most_keys=most))
     for mark in marks:
         assert mark.lo
         assert mark.hi
@@ -57,8 +58,8 @@ def test_every_bucket_a_mark_touches_is_refreshed(marks: list[Mark], keys_per_bu
 
 
 @given(MARKS, st.none() | st.floats(1, 1000))
-def test_no_bucket_is_refreshed_twice(marks: list[Mark], keys_per_bucket: float | None) -> None:
-    works = plan(RAW, HOURLY, marks, span=SPAN, keys_per_bucket=keys_per_bucket)
+def test_no_bucket_is_refreshed_twice(marks: list[Mark], most: float | None) -> None:
+    works = plan(RAW, HOURLY, marks, span=SPAN, most_keys=most)
     whole = sorted((work for work in works if isinstance(work, Range)), key=lambda work: work.lo)
     assert all(before.hi < after.lo for before, after in pairwise(whole))
     for work in works:
@@ -73,8 +74,15 @@ def test_few_keys_are_looked_up_and_many_are_passed_by() -> None:
     def marks(count: int) -> list[Mark]:
         return [Mark((f"coin-{n:04}",), START, START + HOUR) for n in range(count)]
 
-    assert isinstance(plan(RAW, HOURLY, marks(30), span=SPAN, keys_per_bucket=100)[0], Pairs)
-    assert plan(RAW, HOURLY, marks(90), span=SPAN, keys_per_bucket=100) == [Range(START, START + HOUR)]
+    assert isinstance(plan(RAW, HOURLY, marks(30), span=SPAN, most_keys=60)[0], Pairs)
+    assert plan(RAW, HOURLY, marks(90), span=SPAN, most_keys=60) == [Range(START, START + HOUR)]
+    assert isinstance(plan(RAW, HOURLY, marks(256), span=SPAN)[0], Pairs)
+    assert plan(RAW, HOURLY, marks(257), span=SPAN) == [Range(START, START + HOUR)]
+
+
+@pytest.mark.parametrize(("rows_per_key", "measured"), [(12, 2.7), (60, 1.65), (300, 1.1)])
+def test_a_look_up_costs_what_was_measured(rows_per_key: float, measured: float) -> None:
+    assert 1000 / most_keys(1000, rows_per_key) == pytest.approx(measured, rel=0.07)
 
 
 def test_an_open_mark_covers_everything_there_is() -> None:

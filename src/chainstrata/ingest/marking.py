@@ -14,19 +14,19 @@ from chainstrata.ingest.record import Array
 from chainstrata.ingest.sift import instant, ticks_of
 from chainstrata.model import Dataset, Interval
 from chainstrata.model.interval import ORIGIN
-from chainstrata.model.marking import KEY_COST, children, marked_keys, marked_width, type_sql
+from chainstrata.model.marking import children, marked_keys, marked_width, type_sql
 
 MANY_ROWS: Final = 2048
 """So many rows of one bucket in one batch are taken for most of it, without counting their keys."""
 
 
-def find_marks(dataset: Dataset, rows: Any, ticks: Array, keys_per_bucket: float | None) -> Marks:
-    """Return what rows with these times touch: a bucket with many rows as a whole, others by their keys."""
+def find_marks(dataset: Dataset, rows: Any, ticks: Array, most_keys: float | None) -> Marks:
+    """Return what rows with these times touch: a bucket with many rows, or more keys than are worth a look-up, as a whole."""
     rollups = children(dataset)
     width = marked_width(rollups)
     starts = floor_ticks(width, ticks)
     buckets, counts = values_of(starts)
-    most = max(MANY_ROWS, (keys_per_bucket or 0) / KEY_COST)
+    most = max(MANY_ROWS, most_keys or 0)
     dense = buckets[counts > most]
     whole = [(instant(start), width.shift(instant(start))) for start in dense]
     if len(dense) == len(buckets):
@@ -38,6 +38,11 @@ def find_marks(dataset: Dataset, rows: Any, ticks: Array, keys_per_bucket: float
         return Marks(whole=[*whole, *((start, width.shift(start)) for start in single)])
     touched = rows.select(names).filter(pa.array(sparse)).append_column("__start", pa.array(starts[sparse]))
     pairs = touched.group_by([*names, "__start"]).aggregate([])
+    if most_keys is not None:
+        buckets, counts = values_of(pairs.column("__start").to_numpy())
+        dense = buckets[counts > most_keys]
+        whole += [(instant(start), width.shift(instant(start))) for start in dense]
+        pairs = pairs.filter(pa.array(~np.isin(pairs.column("__start").to_numpy(), dense)))
     begin = [instant(start) for start in pairs.column("__start").to_pylist()]
     return Marks(whole, [pairs.column(name).to_pylist() for name in names], begin, [width.shift(start) for start in begin])
 

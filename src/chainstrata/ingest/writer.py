@@ -92,7 +92,7 @@ class Writer:
         self._newest: dict[str, int] = {}
         self._known: dict[str, Any] = {}
         self._numbers: dict[str, Numbers] = {}
-        self._keys_per_bucket: float | None = None
+        self._most_keys: float | None = None
         self.marks = bool(children(dataset)) and dataset.partitioned
         self._state: WireTable | None = None
         self._changes: Changes | None = None
@@ -117,7 +117,7 @@ class Writer:
                 self._changes = Changes(self.dataset, self.table, self._state)
         if self.marks:
             names = [f"{self.dataset.full_name}.{rollup.name}" for rollup in children(self.dataset)]
-            self._keys_per_bucket = await connection.fetch_value(_KEYS_PER_BUCKET, (names,))
+            self._most_keys = await connection.fetch_value(_MOST_KEYS, (names,))
 
     def forget(self) -> None:
         """Doubt everything: a partition came or went, a parent was deleted, somebody else wrote newer rows."""
@@ -161,7 +161,7 @@ class Writer:
             written = await self._write_round(connection, chosen, counts, careful=careful)
             ticks = times_of(self.dataset, written) if self.marks and written.num_rows else None
             if ticks is not None:
-                await write_marks(connection, self.dataset, find_marks(self.dataset, written, ticks, self._keys_per_bucket))
+                await write_marks(connection, self.dataset, find_marks(self.dataset, written, ticks, self._most_keys))
         return counts
 
     def plan_alone(self, rows: Any) -> Alone | None:
@@ -186,7 +186,7 @@ class Writer:
             if len(rounds) > 1:
                 return None
             part = replace(part, rows=rounds[0])
-        marks = find_marks(self.dataset, rows, ticks, self._keys_per_bucket) if self.marks else Marks()
+        marks = find_marks(self.dataset, rows, ticks, self._most_keys) if self.marks else Marks()
         if len(marks.starts) > MANY_ROWS:
             return None
         encoder = Encoder(self._wire(part), part.rows.schema.names)
@@ -372,6 +372,4 @@ def _type_of(dataset: Dataset, column: str) -> sql.SQL:
 
 _NOWHERE: Final[tuple[Any, Array, Array]] = (None, np.empty(0), np.empty(0))
 _LAST: Final = np.iinfo(np.int64).max
-_KEYS_PER_BUCKET = sql.SQL("SELECT max(keys_per_bucket) FROM {} WHERE rollup = ANY (%s)").format(
-    sql.Identifier(SYSTEM_SCHEMA, "rollup_state")
-)
+_MOST_KEYS = sql.SQL("SELECT max(most_keys) FROM {} WHERE rollup = ANY (%s)").format(sql.Identifier(SYSTEM_SCHEMA, "rollup_state"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from chainstrata.model import Catalog, Dataset, Interval, Pack
-from chainstrata.model.marking import FEW_KEYS, KEY_COST, children, marked_keys, marked_width
+from chainstrata.model.marking import FEW_KEYS, children, marked_keys, marked_width
 from chainstrata.model.rollup import rollup_table_name
 from chainstrata.rollups.model import Key, Level, Mark, Pairs, Range, Source, Work
 
@@ -66,12 +66,12 @@ def _level(pack: Pack, dataset: Dataset, name: str) -> Level:
 
 
 def plan(
-    source: Source, level: Level, marks: Iterable[Mark], *, span: Range, floor: datetime | None = None, keys_per_bucket: float | None = None
+    source: Source, level: Level, marks: Iterable[Mark], *, span: Range, floor: datetime | None = None, most_keys: float | None = None
 ) -> list[Work]:
     """Return the work that brings a level up to date with the marks of its source.
 
     `span` bounds open marks: it covers every row and every bucket there is. Buckets that start before `floor` are left as
-    they are. `keys_per_bucket` is how many keys a whole bucket has, None if nobody knows.
+    they are. `most_keys` is of how many keys a bucket is done key by key, None if nobody knows.
     """
     every = level.rollup.every
     positions = [source.marked.index(name) for name in level.rollup.by]
@@ -92,7 +92,7 @@ def plan(
         else:
             for start in _starts(every, lo, hi):
                 single.setdefault(start, set()).update(keys)
-    dense = _dense(single, keys_per_bucket)
+    dense = _dense(single, most_keys)
     whole = _joined(every, [*ranges, *(Range(start, every.shift(start)) for start in dense)])
     sparse = {start: keys for start, keys in single.items() if start not in dense and not _covered(start, whole)}
     return [*whole, *_pairs(sparse)]
@@ -110,8 +110,8 @@ def _starts(every: Interval, lo: datetime, hi: datetime) -> list[datetime]:
     return starts
 
 
-def _dense(single: Mapping[datetime, set[Key]], keys_per_bucket: float | None) -> set[datetime]:
-    most = keys_per_bucket / KEY_COST if keys_per_bucket else FEW_KEYS
+def _dense(single: Mapping[datetime, set[Key]], most_keys: float | None) -> set[datetime]:
+    most = FEW_KEYS if most_keys is None else most_keys
     return {start for start, keys in single.items() if len(keys) > most}
 
 

@@ -21,13 +21,13 @@ ON CONFLICT (source) DO UPDATE SET gone_before = greatest(t.gone_before, exclude
 
 -- list_states
 -- How far each roll-up is.
-SELECT rollup, refreshed_at, refreshed_lsn, seconds, keys_per_bucket FROM strata.rollup_state WHERE rollup = ANY (%(rollups)s);
+SELECT rollup, refreshed_at, refreshed_lsn, seconds, most_keys FROM strata.rollup_state WHERE rollup = ANY (%(rollups)s);
 
 -- record_refresh
 -- Note what a refresh of a roll-up did.
-INSERT INTO strata.rollup_state AS t (rollup, refreshed_at, refreshed_lsn, buckets_written, buckets_removed, seconds, keys_per_bucket)
+INSERT INTO strata.rollup_state AS t (rollup, refreshed_at, refreshed_lsn, buckets_written, buckets_removed, seconds, most_keys)
 VALUES (
-    %(rollup)s, now(), (SELECT pg_current_wal_insert_lsn()::text), %(written)s, %(removed)s, %(seconds)s, %(keys_per_bucket)s
+    %(rollup)s, now(), (SELECT pg_current_wal_insert_lsn()::text), %(written)s, %(removed)s, %(seconds)s, %(most_keys)s
 )
 ON CONFLICT (rollup) DO UPDATE SET
     refreshed_at = excluded.refreshed_at,
@@ -35,7 +35,7 @@ ON CONFLICT (rollup) DO UPDATE SET
     buckets_written = t.buckets_written + excluded.buckets_written,
     buckets_removed = t.buckets_removed + excluded.buckets_removed,
     seconds = excluded.seconds,
-    keys_per_bucket = coalesce(excluded.keys_per_bucket, t.keys_per_bucket);
+    most_keys = coalesce(excluded.most_keys, t.most_keys);
 
 -- plan_anew
 -- Have each statement of this transaction planned for the rows that are there now.

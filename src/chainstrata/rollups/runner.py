@@ -8,6 +8,7 @@ Rows that left for good are remembered as *gone before* an instant. A bucket tha
 merged into. A bucket across it is folded from the rows that are left and from what the others gave when they left.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -20,7 +21,7 @@ from chainstrata.engines.postgres import Connection, Database, load_queries
 from chainstrata.engines.postgres.errors import StatementFailed
 from chainstrata.errors import UnknownName, UsageError
 from chainstrata.model import Catalog, Late
-from chainstrata.model.marking import identifier
+from chainstrata.model.marking import identifier, most_keys
 from chainstrata.rollups import holding, reading, statements
 from chainstrata.rollups.fold import fold
 from chainstrata.rollups.model import Difference, Level, Mark, Pairs, Range, Refreshed, Source, Status, Work
@@ -114,17 +115,21 @@ class Rollups:
         if carried and gone_before is not None:
             written += (await connection.fetch_one(statements.absorb(level), {"frozen": every.floor(gone_before)})).written
         [state] = await connection.fetch_all(QUERIES.list_states, {"rollups": [level.name]}) or [None]
-        known = state.keys_per_bucket if state else None
+        known = state.most_keys if state else None
         floors = [instant for instant in (gone_before and every.floor(gone_before), gone.get(level.name)) if instant]
-        keys = None
-        for item in plan(source, level, marks, span=span, floor=max(floors, default=None), keys_per_bucket=known):
+        most: float | None = None
+        for item in plan(source, level, marks, span=span, floor=max(floors, default=None), most_keys=known):
             result = await self._do(connection, source, level, item, gone_before, carried=carried)
             written += result.written
             removed += result.removed
-            if isinstance(item, Range) and result.buckets:
-                keys = result.rows / result.buckets
+            if isinstance(item, Pairs) and known is None and most is None:
+                fullest = Counter(item.starts).most_common(1)[0][0]
+                result = await connection.fetch_one(statements.weigh(level), {"lo": fullest})
+                most = _most_keys(source, level, result)
+            elif isinstance(item, Range):
+                most = _most_keys(source, level, result) or most
         seconds = monotonic() - started
-        record = {"rollup": level.name, "written": written, "removed": removed, "seconds": seconds, "keys_per_bucket": keys}
+        record = {"rollup": level.name, "written": written, "removed": removed, "seconds": seconds, "most_keys": most}
         await connection.execute(QUERIES.record_refresh, record)
         return Refreshed(0, written, removed, seconds)
 
@@ -460,6 +465,15 @@ def _slice(
     if limit is not None:
         params["most"] = limit
     return reading.Slice(tuple(keys), tuple(single), bool(after), limit is not None), params
+
+
+def _most_keys(source: Source, level: Level, found: Any) -> float | None:
+    """Return of how many keys a bucket is worth doing key by key, going by buckets that were read. None: there were none."""
+    if not found.buckets:
+        return None
+    # Of a level above another, a bucket is folded from so many below at most.
+    below = source.level and level.rollup.every.mean_length / source.level.rollup.every.mean_length
+    return most_keys(found.rows / found.buckets, below or float(found.samples) / found.rows)
 
 
 def _pairs(level: Level, pairs: Pairs) -> dict[str, Any]:

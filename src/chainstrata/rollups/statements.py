@@ -76,6 +76,13 @@ def span(source: Source, level: Level) -> sql.Composed:
     ).format(time=column(source.time), raw=identifier(source.table), bucket=column(level.rollup.bucket), table=identifier(level.table))
 
 
+def weigh(level: Level) -> sql.Composed:
+    """Return the query for how much is in one bucket, over all keys."""
+    return sql.SQL("SELECT count(*) AS rows, sum(samples) AS samples, count(DISTINCT {b}) AS buckets FROM {} WHERE {b} = {}").format(
+        identifier(level.table), LO, b=column(level.rollup.bucket)
+    )
+
+
 def pairs_relation(level: Level) -> sql.Composed:
     """Return the relation `pairs` (key, lo, hi) out of one array for each key column, `lo` and `hi`."""
     arrays: list[sql.Composable] = [
@@ -153,7 +160,7 @@ def _refresh(
     ]
     return sql.SQL(
         "WITH {} SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM removed) AS removed,"
-        " (SELECT count(*) FROM result) AS rows, (SELECT count(DISTINCT {}) FROM result) AS buckets"
+        " (SELECT count(*) FROM result) AS rows, (SELECT sum(samples) FROM result) AS samples, (SELECT count(DISTINCT {}) FROM result) AS buckets"
     ).format(COMMA.join(relations), column(level.rollup.bucket))
 
 

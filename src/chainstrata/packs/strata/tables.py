@@ -69,7 +69,10 @@ rollup_state = sa.Table(
     column("buckets_removed", sa.BigInteger, doc="Buckets removed because their last row went, so far."),
     column("seconds", sa.Double, doc="How long the last refresh took."),
     column(
-        "keys_per_bucket", sa.Double, nullable=True, doc="Keys in a whole bucket, as last seen; weighs whole buckets against single keys."
+        "most_keys",
+        sa.Double,
+        nullable=True,
+        doc="Of how many keys a bucket is brought up to date key by key, from what its buckets held; of more it is read as a whole.",
     ),
     sa.PrimaryKeyConstraint("rollup", name="rollup_state_pkey"),
     comment="One row per roll-up: how far it is, and what keeping it costs.",

@@ -765,7 +765,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "service_name", "metric_type", "instance", "unit", date_bin('3600 seconds'::interval, "timestamp", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM new_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{insights.metrics.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{insights.metrics.hourly}')
                  )
              )
         SELECT "service_name", "metric_type", "instance", "unit", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -776,7 +776,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "service_name", "metric_type", "instance", "unit", date_bin('3600 seconds'::interval, "timestamp", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM old_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{insights.metrics.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{insights.metrics.hourly}')
                  )
              )
         SELECT "service_name", "metric_type", "instance", "unit", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -787,7 +787,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "service_name", "metric_type", "instance", "unit", date_bin('3600 seconds'::interval, "timestamp", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM (TABLE new_rows UNION ALL TABLE old_rows) AS touched),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{insights.metrics.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{insights.metrics.hourly}')
                  )
              )
         SELECT "service_name", "metric_type", "instance", "unit", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)

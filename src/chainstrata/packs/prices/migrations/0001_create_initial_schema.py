@@ -611,7 +611,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "coin_id", date_bin('3600 seconds'::interval, "minute_ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM new_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{prices.minute.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{prices.minute.hourly}')
                  )
              )
         SELECT "coin_id", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -622,7 +622,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "coin_id", date_bin('3600 seconds'::interval, "minute_ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM old_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{prices.minute.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{prices.minute.hourly}')
                  )
              )
         SELECT "coin_id", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -633,7 +633,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "coin_id", date_bin('3600 seconds'::interval, "minute_ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM (TABLE new_rows UNION ALL TABLE old_rows) AS touched),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{prices.minute.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{prices.minute.hourly}')
                  )
              )
         SELECT "coin_id", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)

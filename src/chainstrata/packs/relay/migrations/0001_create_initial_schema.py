@@ -1475,7 +1475,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "chain_id", "src_chain_id", "src_port", "src_channel", "relayer", date_bin('3600 seconds'::interval, "block_time", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM new_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_events.network_stats,relay.packet_events.channel_performance,relay.packet_events.relayer_performance}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_events.network_stats,relay.packet_events.channel_performance,relay.packet_events.relayer_performance}')
                  )
              )
         SELECT "chain_id", "src_chain_id", "src_port", "src_channel", "relayer", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1486,7 +1486,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "chain_id", "src_chain_id", "src_port", "src_channel", "relayer", date_bin('3600 seconds'::interval, "block_time", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM old_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_events.network_stats,relay.packet_events.channel_performance,relay.packet_events.relayer_performance}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_events.network_stats,relay.packet_events.channel_performance,relay.packet_events.relayer_performance}')
                  )
              )
         SELECT "chain_id", "src_chain_id", "src_port", "src_channel", "relayer", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1497,7 +1497,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "chain_id", "src_chain_id", "src_port", "src_channel", "relayer", date_bin('3600 seconds'::interval, "block_time", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM (TABLE new_rows UNION ALL TABLE old_rows) AS touched),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_events.network_stats,relay.packet_events.channel_performance,relay.packet_events.relayer_performance}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_events.network_stats,relay.packet_events.channel_performance,relay.packet_events.relayer_performance}')
                  )
              )
         SELECT "chain_id", "src_chain_id", "src_port", "src_channel", "relayer", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1522,7 +1522,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "src_chain_id", date_bin('3600 seconds'::interval, "created_at", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM new_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_flow.hourly_stats}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_flow.hourly_stats}')
                  )
              )
         SELECT "src_chain_id", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1533,7 +1533,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "src_chain_id", date_bin('3600 seconds'::interval, "created_at", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM old_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_flow.hourly_stats}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_flow.hourly_stats}')
                  )
              )
         SELECT "src_chain_id", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1544,7 +1544,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "src_chain_id", date_bin('3600 seconds'::interval, "created_at", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM (TABLE new_rows UNION ALL TABLE old_rows) AS touched),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_flow.hourly_stats}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{relay.packet_flow.hourly_stats}')
                  )
              )
         SELECT "src_chain_id", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)

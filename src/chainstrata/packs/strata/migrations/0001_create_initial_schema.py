@@ -500,10 +500,10 @@ def upgrade() -> None:
         sa.Column("buckets_removed", sa.BigInteger(), nullable=False, comment="Buckets removed because their last row went, so far."),
         sa.Column("seconds", sa.Double(), nullable=False, comment="How long the last refresh took."),
         sa.Column(
-            "keys_per_bucket",
+            "most_keys",
             sa.Double(),
             nullable=True,
-            comment="Keys in a whole bucket, as last seen; weighs whole buckets against single keys.",
+            comment="Of how many keys a bucket is brought up to date key by key, from what its buckets held; of more it is read as a whole.",
         ),
         sa.PrimaryKeyConstraint("rollup", name="rollup_state_pkey"),
         schema="strata",

@@ -1365,7 +1365,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "validator_index", date_bin('86400 seconds'::interval, "ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM new_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{validators.duties.daily}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{validators.duties.daily}')
                  )
              )
         SELECT "validator_index", lo, ("lo" + '86400 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1376,7 +1376,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "validator_index", date_bin('86400 seconds'::interval, "ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM old_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{validators.duties.daily}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{validators.duties.daily}')
                  )
              )
         SELECT "validator_index", lo, ("lo" + '86400 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1387,7 +1387,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "validator_index", date_bin('86400 seconds'::interval, "ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM (TABLE new_rows UNION ALL TABLE old_rows) AS touched),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{validators.duties.daily}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{validators.duties.daily}')
                  )
              )
         SELECT "validator_index", lo, ("lo" + '86400 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1653,7 +1653,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "validator_index", date_bin('3600 seconds'::interval, "ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM new_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{validators.snapshots.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{validators.snapshots.hourly}')
                  )
              )
         SELECT "validator_index", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1664,7 +1664,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "validator_index", date_bin('3600 seconds'::interval, "ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM old_rows),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{validators.snapshots.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{validators.snapshots.hourly}')
                  )
              )
         SELECT "validator_index", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
@@ -1675,7 +1675,7 @@ BEGIN
         WITH pairs AS MATERIALIZED (SELECT DISTINCT "validator_index", date_bin('3600 seconds'::interval, "ts", '1970-01-05T00:00:00+00:00'::timestamptz) AS lo FROM (TABLE new_rows UNION ALL TABLE old_rows) AS touched),
              dense AS MATERIALIZED (
                  SELECT lo FROM pairs GROUP BY lo HAVING count(*) > (
-                     SELECT greatest(256, max(keys_per_bucket) / 1.5) FROM strata.rollup_state WHERE rollup = ANY ('{validators.snapshots.hourly}')
+                     SELECT coalesce(max(most_keys), 256) FROM strata.rollup_state WHERE rollup = ANY ('{validators.snapshots.hourly}')
                  )
              )
         SELECT "validator_index", lo, ("lo" + '3600 seconds'::interval) FROM pairs WHERE lo NOT IN (SELECT lo FROM dense)
