@@ -326,7 +326,7 @@ class Ingest:
         if alone is None or (alike and alone.counts.unchanged):
             return None
         work = alone.work
-        work.ask = sql.SQL(QUERIES.current_lsn.sql)
+        work.ask = sql.SQL(QUERIES.current_lsn.sql)  # pyright: ignore[reportArgumentType]  # of a file of ours
         work.begun = receipt.begin() if receipt is not None else None
         try:
             await self._database.run_alone(work)

@@ -42,8 +42,8 @@ class CopyAlone:
     def message(self, driver: psycopg.AsyncConnection[Any]) -> bytes:
         numbered = [sql.SQL("SELECT pg_current_xact_id()::text")] if self.begun is not None else []
         asked = [self.ask] if self.ask is not None else []
-        statements = [sql.SQL("BEGIN"), *numbered, self.copy, *self.after, sql.SQL("COMMIT"), *asked]
-        return sql.SQL("; ").join(statements).as_bytes(driver)
+        statements: list[sql.Composable] = [sql.SQL("BEGIN"), *numbered, self.copy, *self.after, sql.SQL("COMMIT"), *asked]
+        return b"; ".join(statement.as_bytes(driver) for statement in statements)
 
 
 async def run_alone(connection: Connection, work: CopyAlone, threads: Executor | None) -> None:
