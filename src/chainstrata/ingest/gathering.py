@@ -102,10 +102,6 @@ class Together:
         if len(self._writer.outside(rows)):
             raise _Mixed
         dataset = self._writer.dataset.full_name
-        if not any(one.witness for one in self._given):
-            answer = await self._ingest.write_alone(self._writer, rows, self._receipt, alike=True)
-            if answer is not None:
-                return [_answer(dataset, "accepted", one.rows, answer.lsn) for one in self._given]
 
         async def work(connection: Connection) -> str:
             await self._receipt.note(connection)

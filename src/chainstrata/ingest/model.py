@@ -67,14 +67,6 @@ class Receipt:
         self.transaction = ""
         self.transaction = await connection.fetch_value("SELECT pg_current_xact_id()::text")
 
-    def begin(self) -> Callable[[str], None]:
-        """Forget the transaction before, and return what is told the number of the next."""
-        self.transaction = ""
-        return self._note
-
-    def _note(self, number: str) -> None:
-        self.transaction = number
-
 
 Witness = Callable[[Connection, Answer], Awaitable[None]]
 """Records what becomes of rows, in the transaction that writes them."""

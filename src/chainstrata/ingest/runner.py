@@ -171,8 +171,8 @@ class Ingest:
                 await self.route(writer, sifted, careful=careful)
                 if strict and sifted.refused:
                     raise BatchRefused(name, sifted.refused)
-                is_plain = not (careful or batch or witness or sifted.refused or sifted.late)
-                if is_plain and (answer := await self.write_alone(writer, sifted.rows, receipt)) is not None:
+                is_plain = not (careful or batch or witness or receipt or sifted.refused or sifted.late)
+                if is_plain and (answer := await self.write_alone(writer, sifted.rows)) is not None:
                     return answer
                 return await self._write(
                     writer,
@@ -317,17 +317,16 @@ class Ingest:
             writer.know_parents(batch.rows)
         return Answer(**{**asdict(answer), "lsn": await self.current_lsn()})
 
-    async def write_alone(self, writer: Writer, rows: Any, receipt: Receipt | None, *, alike: bool = False) -> Answer | None:
+    async def write_alone(self, writer: Writer, rows: Any) -> Answer | None:
         """Write a batch that is nothing but new rows, whose places were asked for, in one message.
 
-        None if it is another, if it met another transaction, or if its rows are not `alike` in what becomes of them.
+        None if it is another, or if it met another transaction.
         """
         alone = writer.plan_alone(rows) if rows.num_rows else None
-        if alone is None or (alike and alone.counts.unchanged):
+        if alone is None:
             return None
         work = alone.work
         work.ask = sql.SQL(QUERIES.current_lsn.sql)  # pyright: ignore[reportArgumentType]  # of a file of ours
-        work.begun = receipt.begin() if receipt is not None else None
         try:
             await self._database.run_alone(work)
         except TransactionConflict:

@@ -5,7 +5,7 @@ for one more: that the commit is done. Whatever fails, the rest of the message i
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
@@ -28,21 +28,19 @@ Steps = Generator[Wait, Ready | int, Any]
 class CopyAlone:
     """A transaction of one COPY FROM STDIN and of what comes `after` it. No statement has parameters.
 
-    `blocks` is what is copied, made while the server works on what it has. `begun` is called with the transaction's number before the
-    first row is sent. `told` is the answer to what was asked once all was committed.
+    `blocks` is what is copied, made while the server works on what it has. `told` is the answer to what was asked once all was
+    committed.
     """
 
     copy: sql.Composable
     blocks: Iterable[Any]
     after: Sequence[sql.Composable] = ()
-    begun: Callable[[str], None] | None = None
     ask: sql.Composable | None = None
     told: str = ""
 
     def message(self, driver: psycopg.AsyncConnection[Any]) -> bytes:
-        numbered = [sql.SQL("SELECT pg_current_xact_id()::text")] if self.begun is not None else []
         asked = [self.ask] if self.ask is not None else []
-        statements: list[sql.Composable] = [sql.SQL("BEGIN"), *numbered, self.copy, *self.after, sql.SQL("COMMIT"), *asked]
+        statements: list[sql.Composable] = [sql.SQL("BEGIN"), self.copy, *self.after, sql.SQL("COMMIT"), *asked]
         return b"; ".join(statement.as_bytes(driver) for statement in statements)
 
 
@@ -75,8 +73,6 @@ def _run(pgconn: pq.abc.PGconn, work: CopyAlone, message: bytes) -> Steps:
         first = next(blocks, b"")
         yield from _answers(pgconn, answers)
         if answers[-1].status == ExecStatus.COPY_IN:
-            if work.begun is not None:
-                work.begun(_value(answers[1]))
             yield from _send(pgconn, chain([first], blocks))
             yield from _end(pgconn, None, answers)
     except Exception:
