@@ -1,18 +1,18 @@
 """`chainstrata ingest`: files of rows from the command line."""
 
 import asyncio
-import io
 import json
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from chainstrata.cli.tree import run
 from chainstrata.engines.postgres import Database
+from tests.fixtures.node import COMMAND, clean_environment
 from tests.fixtures.postgres import NewDatabase
 
 Run = Callable[..., Any]
@@ -97,11 +97,16 @@ async def test_a_load_with_a_name_is_taken_once(command: Run, files: Path, packs
     assert (code, answer["error"]["message"]) == (2, "two files are called a.ndjson")
 
 
-async def test_rows_come_through_a_pipe(command: Run, packs: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_come_through_a_pipe(home: Path, packs: Database) -> None:
     row = json.dumps({"coin_id": "c", "minute_ts": NOW, "price_usd": 1})
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(row.encode())))
-    code, answers, _ = await command("-", "--format", "ndjson")
-    assert (code, answers[0]["file"], answers[0]["answer"]["accepted"]) == (0, "standard input", 1)
+    command = [*COMMAND, "ingest", "prices.minute", "-", "--format", "ndjson", "--json"]
+    environment = clean_environment(CHAINSTRATA_POSTGRES_URL=packs.conninfo, CHAINSTRATA_HOME=str(home))
+    done = await asyncio.to_thread(
+        subprocess.run, command, input=row, capture_output=True, text=True, env=environment, cwd="/", timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    [answer] = json.loads(done.stdout)
+    assert (answer["file"], answer["answer"]["accepted"]) == ("standard input", 1)
     assert await count(packs) == (1, 0)
 
 

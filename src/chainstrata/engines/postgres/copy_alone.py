@@ -51,36 +51,39 @@ async def run_alone(connection: Connection, work: CopyAlone, threads: Executor |
     The thread waits as long as the server does not answer, so `threads` are those of connections, and nobody else's.
     """
     driver = connection.driver
+    pgconn = driver.pgconn
+
+    def follow(steps: Steps) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().run_in_executor(threads, waiting.wait, steps, pgconn.socket, _CHECK_SECONDS)
+
     async with driver.lock:
-        steps = _run(driver.pgconn, work, work.message(driver))
-        task = asyncio.get_running_loop().run_in_executor(threads, waiting.wait, steps, driver.pgconn.socket, _CHECK_SECONDS)
+        task = follow(_run(pgconn, work, work.message(driver)))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             # The thread must be through with the connection before anybody else uses it.
-            driver.pgconn.get_cancel().cancel()
+            pgconn.get_cancel().cancel()
             await asyncio.wait({task})
             raise
+        finally:
+            # Wherever it stopped; a connection that is broken is left as it is.
+            if pgconn.status == ConnStatus.OK and pgconn.transaction_status != TransactionStatus.IDLE:
+                await follow(_undo(pgconn))
 
 
 def _run(pgconn: pq.abc.PGconn, work: CopyAlone, message: bytes) -> Steps:
     answers: list[pq.abc.PGresult] = []
     pgconn.send_query(message)
-    try:
-        yield from _flush(pgconn)
-        blocks = iter(work.blocks)
-        # While the server opens the transaction.
-        first = next(blocks, b"")
-        yield from _answers(pgconn, answers)
-        if answers[-1].status == ExecStatus.COPY_IN:
-            yield from _send(pgconn, chain([first], blocks))
-            yield from _end(pgconn, None, answers)
-    except Exception:
-        yield from _abort(pgconn, answers)
-        raise
+    yield from _flush(pgconn)
+    blocks = iter(work.blocks)
+    # While the server opens the transaction.
+    first = next(blocks, b"")
+    yield from _answers(pgconn, answers)
+    if answers[-1].status == ExecStatus.COPY_IN:
+        yield from _send(pgconn, chain([first], blocks))
+        yield from _end(pgconn, None, answers)
     failed = next((answer for answer in answers if answer.status not in _FINE), None)
     if failed is not None:
-        yield from _undo(pgconn)
         raise psycopg.errors.error_from_result(failed)
     if work.ask is not None:
         work.told = _value(answers[-1])
@@ -99,17 +102,6 @@ def _end(pgconn: pq.abc.PGconn, problem: bytes | None, answers: list[pq.abc.PGre
         yield Wait.W
     yield from _flush(pgconn)
     yield from _answers(pgconn, answers)
-
-
-def _abort(pgconn: pq.abc.PGconn, answers: list[pq.abc.PGresult]) -> Steps:
-    """Undo all, wherever it stopped; a connection that is broken is left as it is."""
-    if pgconn.status != ConnStatus.OK:
-        return
-    if not answers:
-        yield from _answers(pgconn, answers)
-    if answers[-1].status == ExecStatus.COPY_IN:
-        yield from _end(pgconn, b"the rows cannot be made", answers)
-    yield from _undo(pgconn)
 
 
 def _flush(pgconn: pq.abc.PGconn) -> Steps:
@@ -134,10 +126,15 @@ def _answers(pgconn: pq.abc.PGconn, answers: list[pq.abc.PGresult]) -> Steps:
 
 
 def _undo(pgconn: pq.abc.PGconn) -> Steps:
+    answers: list[pq.abc.PGresult] = []
+    yield from _flush(pgconn)
+    yield from _answers(pgconn, answers)
+    if answers and answers[-1].status == ExecStatus.COPY_IN:
+        yield from _end(pgconn, b"the rows cannot be made", answers)
     if pgconn.transaction_status in (TransactionStatus.INERROR, TransactionStatus.INTRANS):
         pgconn.send_query(b"ROLLBACK")
         yield from _flush(pgconn)
-        yield from _answers(pgconn, [])
+        yield from _answers(pgconn, answers)
 
 
 def _value(answer: pq.abc.PGresult) -> str:
