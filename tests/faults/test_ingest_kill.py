@@ -17,6 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import psycopg
 import pytest
 
 from chainstrata.engines.postgres import Database, EmbeddedPostgres, PoolOptions, Target
@@ -25,7 +26,7 @@ from chainstrata.ingest import Gate, GateOptions, Ingest, Spool, TryLater
 from chainstrata.node import Platform
 from tests.fixtures.cutting import Wire
 from tests.fixtures.disks import fill_disk
-from tests.fixtures.entries import DATASET, count_entries, create_entries, entry_catalog
+from tests.fixtures.entries import DATASET, MOMENTS, count_entries, create_entries, entry_catalog, make_rows
 from tests.fixtures.ingest_process import settings
 from tests.fixtures.postgres import URL, NewDatabase
 
@@ -169,6 +170,41 @@ async def test_the_process_killed_under_load(begun: Path, times: int) -> None:
     LOGGER.info("%d of %d rows were spooled", spooled, len(acknowledged))
     assert spooled > 0
     await check(begun, acknowledged)
+
+
+@pytest.mark.parametrize("dataset", [DATASET, MOMENTS])
+async def test_a_batch_in_doubt_is_not_taken_for_another_that_came_after_a_crash(begun: Path, dataset: str) -> None:
+    """A server that is killed gives the numbers of transactions whose log was lost with it to others."""
+    config, catalog = settings(begun), entry_catalog()
+    async with EmbeddedPostgres(config) as server, Database(server.conninfo, config) as database:
+        await create_entries(server.conninfo, catalog)
+        spool = Spool(begun / "spool", 2**30)
+        gate = Gate(Ingest(database, catalog), database, catalog, spool, GateOptions(patience=0.3))
+        (spool.directory / dataset).mkdir(parents=True)
+        # Nothing of the spool is written before others had their turn.
+        with spool.replaying(dataset):
+            holder = await psycopg.AsyncConnection.connect(server.conninfo)
+            await holder.execute("LOCK TABLE entries.entry, entries.moment IN ACCESS EXCLUSIVE MODE")
+            small = asyncio.create_task(gate.ingest(dataset, make_rows(dataset, [1])))
+            large = asyncio.create_task(gate.ingest(dataset, make_rows(dataset, range(2, 2_000))))
+            await until_value(database, "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted")
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            answers = await asyncio.gather(small, large)
+            await holder.close()
+            assert [answer.spooled for answer in answers] == [1, 1_998]
+            for _ in range(100):
+                assert await database.fetch_value("SELECT pg_current_xact_id() IS NOT NULL")
+        while spool.list_waiting():
+            assert (await gate.replayer.replay()).stuck == {}
+        assert await count_entries(database) == dict.fromkeys(range(1, 2_000), 1)
+        await gate.close()
+
+
+async def until_value(database: Database, question: str) -> None:
+    async with asyncio.timeout(30):
+        while not await database.fetch_value(question):
+            await happened(asyncio.Event(), 0.01)
 
 
 async def test_the_disk_of_the_spool_full(new_database: NewDatabase, make_disk: Callable[[int], Path]) -> None:

@@ -32,7 +32,7 @@ def lines(*given: int) -> list[bytes]:
 
 
 async def test_rows_and_what_follows_are_committed_together(numbers: Database) -> None:
-    work = CopyAlone(COPY, lines(1, 2, 3), [NOTE, NOTE], LSN)
+    work = CopyAlone(COPY, lines(1, 2, 3), after=[NOTE, NOTE], ask=LSN)
     await numbers.run_alone(work)
     assert await count(numbers) == (3, 2)
     assert await numbers.fetch_value("SELECT pg_current_wal_insert_lsn() >= %s::pg_lsn", [work.told])
@@ -55,14 +55,17 @@ def broken_at_once() -> Iterator[bytes]:
 
 
 WRONG: dict[str, tuple[Callable[[], CopyAlone], type[BaseException]]] = {
-    "a row that is there": (lambda: CopyAlone(COPY, lines(4, 1), [NOTE], ask=LSN), UniqueViolation),
-    "a row that is none": (lambda: CopyAlone(COPY, [b"x\n"] * 100_000, [NOTE], ask=LSN), StatementFailed),
-    "what follows it": (lambda: CopyAlone(COPY, lines(4), [NOTE, sql.SQL("INSERT INTO note VALUES ('never')")], ask=LSN), StatementFailed),
+    "a row that is there": (lambda: CopyAlone(COPY, lines(4, 1), after=[NOTE], ask=LSN), UniqueViolation),
+    "a row that is none": (lambda: CopyAlone(COPY, [b"x\n"] * 100_000, after=[NOTE], ask=LSN), StatementFailed),
+    "what follows it": (
+        lambda: CopyAlone(COPY, lines(4), after=[NOTE, sql.SQL("INSERT INTO note VALUES ('never')")], ask=LSN),
+        StatementFailed,
+    ),
     "what is asked": (lambda: CopyAlone(COPY, lines(1), ask=sql.SQL("SELECT 1 / 0")), UniqueViolation),
     "no such table": (lambda: CopyAlone(sql.SQL("COPY nobody (n) FROM STDIN"), lines(4)), StatementFailed),
     "no statement": (lambda: CopyAlone(sql.SQL("COPY of nothing"), lines(4)), StatementInvalid),
-    "rows that cannot be made": (lambda: CopyAlone(COPY, broken(), [NOTE], ask=LSN), ZeroDivisionError),
-    "rows of which none can be made": (lambda: CopyAlone(COPY, broken_at_once(), [NOTE], ask=LSN), ZeroDivisionError),
+    "rows that cannot be made": (lambda: CopyAlone(COPY, broken(), after=[NOTE], ask=LSN), ZeroDivisionError),
+    "rows of which none can be made": (lambda: CopyAlone(COPY, broken_at_once(), after=[NOTE], ask=LSN), ZeroDivisionError),
 }
 
 
@@ -87,7 +90,7 @@ async def test_one_that_is_cancelled_is_undone(numbers: Database) -> None:
         go_on.wait(20)
         yield b"2\n"
 
-    task = asyncio.create_task(numbers.run_alone(CopyAlone(COPY, slow(), [NOTE], ask=LSN)))
+    task = asyncio.create_task(numbers.run_alone(CopyAlone(COPY, slow(), after=[NOTE], ask=LSN)))
     async with asyncio.timeout(20):
         await begun.wait()
         task.cancel()
@@ -106,7 +109,7 @@ async def test_a_connection_that_is_cut_off_is_told_as_lost(numbers: Database) -
 
     loop = asyncio.get_running_loop()
     with pytest.raises(ConnectionLost):
-        await numbers.run_alone(CopyAlone(COPY, cut(), [NOTE], LSN))
+        await numbers.run_alone(CopyAlone(COPY, cut(), after=[NOTE], ask=LSN))
     assert await count(numbers) == (0, 0)
 
 

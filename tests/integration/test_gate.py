@@ -79,6 +79,15 @@ async def test_callers_at_the_same_time_share_a_transaction(packs: Database, gat
     assert len(await coins(packs)) == 40
 
 
+async def test_names_are_forgotten_once_the_outcome_is_known(packs: Database, gate: Gate) -> None:
+    for number in range(10):
+        batches = [[minute(f"coin-{number}")], [minute(f"other-{number}")], [minute(f"many-{number}-{n}") for n in range(1_100)]]
+        await asyncio.gather(*(gate.ingest("prices.minute", batch, origin=f"from {len(batch)}") for batch in batches))
+    names = await packs.fetch_all("SELECT batch FROM strata.ingest_batch WHERE dataset = 'prices.minute'")
+    assert 1 <= len(names) <= 4
+    assert len(await coins(packs)) == 10 * 1_102
+
+
 async def test_a_bad_row_is_its_callers_alone(packs: Database, gate: Gate) -> None:
     prices = {"text": "dear", "negative": "-1", "late": "1.5"}
     batches = [[minute(f"coin-{n}")] for n in range(20)] + [[minute(coin, price=price)] for coin, price in prices.items()]

@@ -22,7 +22,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def header(batch: str, dataset: str = "demo.row") -> Header:
-    return Header(dataset, batch, 3, strict=True, origin="here", transaction="77", malformed=[("{broken", "not JSON")])
+    return Header(dataset, batch, 3, strict=True, origin="here", malformed=[("{broken", "not JSON")])
 
 
 def names(spool: Spool, dataset: str = "") -> list[str]:
@@ -33,7 +33,7 @@ def test_a_batch_is_read_back_as_it_was(spool: Spool) -> None:
     entry = spool.read(spool.add(header("one"), ROWS))
     assert entry.rows.equals(ROWS)
     assert entry.taken.malformed == [("{broken", "not JSON")]
-    assert (entry.header.batch, entry.header.strict, entry.header.origin, entry.header.transaction) == ("one", True, "here", "77")
+    assert (entry.header.batch, entry.header.strict, entry.header.origin) == ("one", True, "here")
 
 
 def test_batches_wait_in_the_order_in_which_they_came(spool: Spool) -> None:

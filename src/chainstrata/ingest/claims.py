@@ -2,15 +2,20 @@
 
 What became of a batch is noted with its name. While only some pieces of it are written, the note also says how many rows these had, so
 that whoever goes on, another process too, begins where the last transaction ended.
+
+Batches that nobody named get a name too, for as long as it is in doubt whether they are written. The server could be asked what became
+of a transaction by its number, but one that lost its log in a crash gives the number to another.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from chainstrata.engines.postgres import Connection, Database, load_queries
-from chainstrata.errors import UsageError
+from chainstrata.errors import ChainStrataError, UsageError
 from chainstrata.ingest.model import Answer, Piece
 
 QUERIES: Final = load_queries(__package__)
@@ -49,6 +54,35 @@ class Claim:
             left = self.piece.of - self.piece.end
             note = {**asdict(self.before + answer), "spooled": left, **({_TAKEN: self.piece.end} if left else {})}
         await connection.execute(QUERIES.settle_batch, {"dataset": self.dataset, "batch": self.name, "answer": Jsonb(note)})
+
+
+@dataclass(slots=True)
+class Receipt:
+    """Names that a transaction gives the rows it writes, should its outcome stay unknown: then they are spooled under these.
+
+    `known` are names that need not be kept any longer, because their outcome is known. `is_noted`: the rows may be written.
+    """
+
+    dataset: str
+    names: Sequence[str]
+    known: Sequence[str] = ()
+    is_noted: bool = False
+
+    def doubt(self, error: ChainStrataError) -> ChainStrataError | None:
+        """Return the error that a transaction ended with, if its rows may be written for all that."""
+        return error if self.is_noted and self.names else None
+
+    async def note(self, connection: Connection) -> None:
+        """Take the names, as the first thing in the transaction of this connection."""
+        await connection.execute(QUERIES.note_receipt, self._values())
+
+    def statement(self) -> sql.Composed:
+        """Return what takes the names, as the first thing in a transaction that is sent whole."""
+        return QUERIES.note_receipt.with_values(**self._values())
+
+    def _values(self) -> dict[str, Any]:
+        self.is_noted = True
+        return {"dataset": self.dataset, "names": list(self.names), "known": list(self.known)}
 
 
 async def claim(connection: Connection, dataset: str, name: str, piece: Piece | None = None) -> Claim:

@@ -26,13 +26,13 @@ from chainstrata.config import (
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.errors import ChainStrataError
-from chainstrata.ingest.claims import check_name
+from chainstrata.ingest.claims import Receipt, check_name
 from chainstrata.ingest.declared import declare_table
 from chainstrata.ingest.errors import TryLater
 from chainstrata.ingest.formats import ROWS_AT_ONCE
 from chainstrata.ingest.gathering import Together
 from chainstrata.ingest.intake import take
-from chainstrata.ingest.model import Answer, Receipt, Witness
+from chainstrata.ingest.model import Answer, Witness
 from chainstrata.ingest.payload import Format
 from chainstrata.ingest.python_rows import Taken, as_mapping, take_rows
 from chainstrata.ingest.queueing import Queue
@@ -136,7 +136,8 @@ class Gate:
         self._turns = asyncio.Semaphore(self._options.writers)
         self._lanes: dict[str, _Lane] = {}
         self._tables: dict[str, WireTable] = {}
-        self._names: dict[str, set[str]] = {}
+        self._columns: dict[str, set[str]] = {}
+        self._settled: dict[str, list[str]] = {}
         self._closing = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
         self.spool = spool
@@ -183,7 +184,7 @@ class Gate:
     def _records(self, table: WireTable, source: Sequence[Any]) -> list[Mapping[str, Any]]:
         """Return rows as mappings; raise `UnfitColumn` now for a name nobody declared, which is its caller's alone."""
         records = [as_mapping(row) for row in source]
-        known = self._names[table.full_name]
+        known = self._columns[table.full_name]
         for row in records:
             if not known >= row.keys():
                 take_rows(records, table)
@@ -198,7 +199,7 @@ class Gate:
     def _table(self, dataset: str) -> WireTable:
         if dataset not in self._tables:
             self._tables[dataset] = declare_table(self._catalog.dataset(dataset))
-            self._names[self._tables[dataset].full_name] = {column.name for column in self._tables[dataset].columns}
+            self._columns[self._tables[dataset].full_name] = {column.name for column in self._tables[dataset].columns}
         return self._tables[dataset]
 
     async def _submit(self, item: _Item) -> Answer:
@@ -208,12 +209,12 @@ class Gate:
             if has_place and is_small:
                 return await self._join(item)
             if not has_place or await self._must_wait(item.dataset, deadline):
-                return await self._put_aside([item], Receipt(), None)
+                return await self._put_aside([item])
             try:
                 async with asyncio.timeout(max(0.0, deadline - monotonic())):
                     await self._turns.acquire()
             except TimeoutError:
-                return await self._put_aside([item], Receipt(), None)
+                return await self._put_aside([item])
             try:
                 return await self._write_alone(item)
             finally:
@@ -235,10 +236,11 @@ class Gate:
             self._background = asyncio.create_task(self.replayer.run(self._closing), name="ingest-replay")
 
     async def _write_alone(self, item: _Item) -> Answer:
-        receipt = Receipt()
+        # A name that its sender gave is taken with the rows as it is.
+        receipt = self._begin(item.dataset, 0 if item.batch else 1)
         try:
             await self._reach()
-            return await self._ingest.take_one(
+            answer = await self._ingest.take_one(
                 item.dataset,
                 item.taken,
                 strict=item.strict,
@@ -248,35 +250,44 @@ class Gate:
                 witness=item.witness,
             )
         except AWAY as error:
-            return await self._put_aside([item], receipt, error)
+            return await self._put_aside([item], item.batch or receipt.names[0], receipt.doubt(error))
+        self._settle(receipt)
+        return answer
+
+    def _begin(self, dataset: str, names: int) -> Receipt:
+        """Return new names for rows on their way in; those of rows before them whose outcome is known are forgotten with that."""
+        return Receipt(dataset, [_make_name() for _ in range(names)], self._settled.pop(dataset, ()))
+
+    def _settle(self, receipt: Receipt) -> None:
+        self._settled.setdefault(receipt.dataset, []).extend(receipt.names)
 
     async def _reach(self) -> None:
         """Raise when there is no connection soon, rather than after the longest time somebody may wait for one."""
         async with self._database.connection(timeout=self._options.patience):
             pass
 
-    async def _put_aside(self, items: Sequence[_Item], receipt: Receipt, error: ChainStrataError | None) -> Answer:
-        """Keep batches on disk, as one; whoever waits for them may be told so once this returns."""
+    async def _put_aside(self, items: Sequence[_Item], name: str = "", doubt: ChainStrataError | None = None) -> Answer:
+        """Keep batches on disk, as one; whoever waits for them may be told so once this returns.
+
+        `doubt` is why nobody knows whether they are written already, under the name.
+        """
         first = items[0]
         rows = pa.concat_tables([item.taken.rows.select(first.taken.rows.schema.names) for item in items])
         malformed = [line for item in items for line in item.taken.malformed]
-        # A name that its sender gave is taken with the rows already, so there is no doubt whether they are there.
-        doubt = "" if first.batch else receipt.transaction
         header = Header(
             first.dataset,
-            first.batch or f"spool/{uuid4().hex}",
+            name or first.batch or _make_name(),
             rows.num_rows + len(malformed),
             strict=first.strict,
             origin=first.origin,
-            transaction=doubt,
             malformed=malformed,
         )
         try:
             await asyncio.to_thread(self.spool.add, header, rows)
         except TryLater:
-            if error is not None and doubt:
-                # Perhaps they are there: to be told to send them again would double them.
-                raise error from None
+            if doubt:
+                # To be told to send them again would double them, if they are there.
+                raise doubt from None
             raise
         self._start_replaying()
         return Answer(first.dataset, spooled=header.rows)
@@ -340,20 +351,22 @@ class Gate:
     async def _write_group(self, items: Sequence[_Item]) -> Sequence[Answer | ChainStrataError]:
         if not items:
             return []
-        receipt = Receipt()
+        dataset = items[0].dataset
+        if await self._must_wait(dataset, monotonic() + self._options.patience):
+            return await self._spool_group(items)
+        receipt = self._begin(dataset, len(_by_origin(items)))
         try:
-            if await self._must_wait(items[0].dataset, monotonic() + self._options.patience):
-                return await self._spool_group(items, receipt, None)
             await self._reach()
-            writer = await self._ingest.writer(items[0].dataset)
-            together = Together(self._ingest, writer, self._table(items[0].dataset), items, receipt)
-            return await together.write()
+            writer = await self._ingest.writer(dataset)
+            answers = await Together(self._ingest, writer, self._table(dataset), items, receipt).write()
         except AWAY as error:
-            return await self._spool_group(items, receipt, error)
+            return await self._spool_group(items, receipt.names, receipt.doubt(error))
         except ChainStrataError as error:
             if len(items) == 1:
                 return [error]
             return [await self._write_or_tell(item) for item in items]
+        self._settle(receipt)
+        return answers
 
     async def _write_or_tell(self, item: _Item) -> Answer | ChainStrataError:
         try:
@@ -362,19 +375,31 @@ class Gate:
             return error
 
     async def _spool_group(
-        self, items: Sequence[_Item], receipt: Receipt, error: ChainStrataError | None
+        self, items: Sequence[_Item], names: Sequence[str] = (), doubt: ChainStrataError | None = None
     ) -> list[Answer | ChainStrataError]:
         """Keep batches on disk, those with one origin as one, so that one sync of the disk does for many."""
         told: dict[int, Answer | ChainStrataError] = {}
-        for origin in dict.fromkeys(item.origin for item in items):
-            places = [place for place, item in enumerate(items) if item.origin == origin]
+        groups = _by_origin(items)
+        for places, name in zip(groups, names or [_make_name() for _ in groups], strict=True):
             try:
-                await self._put_aside([items[place] for place in places], receipt, error)
+                await self._put_aside([items[place] for place in places], name, doubt)
             except ChainStrataError as refusal:
                 told |= dict.fromkeys(places, refusal)
             else:
                 told |= {place: Answer(items[place].dataset, spooled=items[place].rows) for place in places}
         return [told[place] for place in range(len(items))]
+
+
+def _make_name() -> str:
+    return f"spool/{uuid4().hex}"
+
+
+def _by_origin(items: Sequence[_Item]) -> list[list[int]]:
+    """Return the places of batches that came from the same source."""
+    origins: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        origins.setdefault(item.origin, []).append(place)
+    return list(origins.values())
 
 
 async def _next(parts: Iterator[Taken], source: Any) -> Taken | None:

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from chainstrata.engines.postgres import Connection
 from chainstrata.engines.postgres.errors import StatementFailed
+from chainstrata.ingest.claims import Receipt
 from chainstrata.ingest.errors import UnfitColumn
-from chainstrata.ingest.model import Answer, Receipt, Witness
+from chainstrata.ingest.model import Answer, Witness
 from chainstrata.ingest.python_rows import Taken, take_rows
 from chainstrata.ingest.runner import Batch, Ingest, is_worth_care
 from chainstrata.ingest.wire import WireTable
@@ -102,6 +103,10 @@ class Together:
         if len(self._writer.outside(rows)):
             raise _Mixed
         dataset = self._writer.dataset.full_name
+        if not any(one.witness for one in self._given):
+            answer = await self._ingest.write_alone(self._writer, rows, self._receipt, alike=True)
+            if answer is not None:
+                return [_answer(dataset, "accepted", one.rows, answer.lsn) for one in self._given]
 
         async def work(connection: Connection) -> str:
             await self._receipt.note(connection)

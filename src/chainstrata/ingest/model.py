@@ -56,18 +56,6 @@ class Piece:
     of: int
 
 
-@dataclass(slots=True)
-class Receipt:
-    """The number of a transaction under way. Should its outcome stay unknown, the server can be asked by that later."""
-
-    transaction: str = ""
-
-    async def note(self, connection: Connection) -> None:
-        """Remember the transaction of this connection; as the first thing in it, before anything is written."""
-        self.transaction = ""
-        self.transaction = await connection.fetch_value("SELECT pg_current_xact_id()::text")
-
-
 Witness = Callable[[Connection, Answer], Awaitable[None]]
 """Records what becomes of rows, in the transaction that writes them."""
 

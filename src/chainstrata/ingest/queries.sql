@@ -41,6 +41,12 @@ INSERT INTO strata.ingest_batch AS taken (dataset, batch) VALUES (%(dataset)s, %
 ON CONFLICT (dataset, batch) DO UPDATE SET taken_at = taken.taken_at
 RETURNING answer;
 
+-- note_receipt
+-- Take names that nobody else has, and forget others. One that is taken means that another wrote the rows: this transaction fails.
+WITH known AS (DELETE FROM strata.ingest_batch WHERE dataset = %(dataset)s AND batch = ANY (%(known)s::text[]))
+INSERT INTO strata.ingest_batch (dataset, batch, answer)
+SELECT %(dataset)s, name, jsonb_build_object('dataset', %(dataset)s::text) FROM unnest(%(names)s::text[]) AS name;
+
 -- find_batch
 -- What became of a batch so far.
 SELECT answer FROM strata.ingest_batch WHERE dataset = %(dataset)s AND batch = %(batch)s;

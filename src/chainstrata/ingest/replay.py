@@ -2,7 +2,7 @@
 
 Every batch bears a name that is taken in the transaction that writes its rows, so one that was written just before the process died
 is only let go. A long one is written in pieces, a transaction each, and taken up where it was cut short; a strict one is whole or not.
-A batch that may have been written before it was spooled names that transaction, and the server says what became of it.
+So is one whose writer never heard what became of it: it was written under the name it is spooled under, or not at all.
 """
 
 import asyncio
@@ -141,8 +141,7 @@ class Replayer:
             await self._reach()
             self.is_busy = True
             taken = await self._ingest.count_taken(header.dataset, header.batch)
-            # Once a piece is written, what it was in doubt about is known.
-            if taken == 0 and header.transaction and await self._was_committed(header.transaction):
+            if taken is None:
                 return Answer(header.dataset, accepted=header.rows, repeated=True)
             return await self._take_pieces(entry, taken, stop)
         except AWAY as error:
@@ -151,12 +150,13 @@ class Replayer:
         except ChainStrataError as error:
             raise _Stays(error.message) from error
 
-    async def _take_pieces(self, entry: Entry, taken: int | None, stop: asyncio.Event) -> Answer:
+    async def _take_pieces(self, entry: Entry, start: int, stop: asyncio.Event) -> Answer:
         """Write what is left of a batch, so much at a time that neither a transaction nor what it would have to do again is long."""
         header, rows = entry.header, int(entry.rows.num_rows)
         if header.strict or rows <= self._rows_at_once:
             return await self._take(entry.taken, header, None)
         done = Answer(header.dataset)
+        taken: int | None = start
         while taken is not None and taken < rows:
             if stop.is_set():
                 raise _Away("it was asked to stop")
@@ -187,16 +187,3 @@ class Replayer:
         """Raise at once, rather than after a long wait for a connection, when the server is away."""
         async with self._database.connection(timeout=EVERY):
             pass
-
-    async def _was_committed(self, transaction: str) -> bool:
-        """Return what became of a transaction; raise while it is under way still, because its session was cut off unnoticed."""
-        try:
-            found = await self._database.fetch_value("SELECT pg_xact_status(%(number)s::text::xid8)", {"number": transaction})
-        except errors.BadValue:
-            # A number the server has not reached: it was restored, or is another one. What it does not know it does not have.
-            return False
-        if found == "in progress":
-            raise _Stays(f"transaction {transaction} is still under way")
-        if found is None:
-            raise _Stays(f"the server does not know any more whether transaction {transaction} was committed; see if its rows are there")
-        return bool(found == "committed")

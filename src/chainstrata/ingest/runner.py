@@ -16,11 +16,11 @@ from psycopg import sql
 from chainstrata.engines.postgres import Connection, Database, load_queries
 from chainstrata.engines.postgres.errors import PostgresError, StatementFailed, TransactionConflict, UndefinedName
 from chainstrata.errors import UnknownName
-from chainstrata.ingest.claims import check_name, claim, count_taken
+from chainstrata.ingest.claims import Receipt, check_name, claim, count_taken
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import BatchRefused, TableMissing, UnfitColumn
 from chainstrata.ingest.intake import take
-from chainstrata.ingest.model import Answer, LateRows, Piece, Receipt, Witness
+from chainstrata.ingest.model import Answer, LateRows, Piece, Witness
 from chainstrata.ingest.payload import Format
 from chainstrata.ingest.python_rows import Taken
 from chainstrata.ingest.sift import Misfit, find_misfits, refused, ticks_of, times_of, told_instant, without
@@ -146,7 +146,7 @@ class Ingest:
         witness: Witness | None = None,
         piece: Piece | None = None,
     ) -> Answer:
-        """Take rows that were read already, as one transaction whose number goes on the receipt. They may be a `piece` of the batch."""
+        """Take rows that were read already, as one transaction that notes the receipt. They may be a `piece` of the batch."""
         writer = await self.writer(name)
         return await self._take(writer, taken, strict=strict, batch=batch, origin=origin, receipt=receipt, witness=witness, piece=piece)
 
@@ -171,8 +171,8 @@ class Ingest:
                 await self.route(writer, sifted, careful=careful)
                 if strict and sifted.refused:
                     raise BatchRefused(name, sifted.refused)
-                is_plain = not (careful or batch or witness or receipt or sifted.refused or sifted.late)
-                if is_plain and (answer := await self.write_alone(writer, sifted.rows)) is not None:
+                is_plain = not (careful or batch or witness or sifted.refused or sifted.late)
+                if is_plain and (answer := await self.write_alone(writer, sifted.rows, receipt)) is not None:
                     return answer
                 return await self._write(
                     writer,
@@ -317,15 +317,16 @@ class Ingest:
             writer.know_parents(batch.rows)
         return Answer(**{**asdict(answer), "lsn": await self.current_lsn()})
 
-    async def write_alone(self, writer: Writer, rows: Any) -> Answer | None:
+    async def write_alone(self, writer: Writer, rows: Any, receipt: Receipt | None, *, alike: bool = False) -> Answer | None:
         """Write a batch that is nothing but new rows, whose places were asked for, in one message.
 
-        None if it is another, or if it met another transaction.
+        None if it is another, if it met another transaction, or if its rows are not `alike` in what becomes of them.
         """
         alone = writer.plan_alone(rows) if rows.num_rows else None
-        if alone is None:
+        if alone is None or (alike and alone.counts.unchanged):
             return None
         work = alone.work
+        work.before = [receipt.statement()] if receipt else []
         work.ask = sql.SQL(QUERIES.current_lsn.sql)  # pyright: ignore[reportArgumentType]  # of a file of ours
         try:
             await self._database.run_alone(work)

@@ -45,14 +45,13 @@ class Damaged(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is to become of the rows. `transaction` is the number of one that may have written them already."""
+    """What is to become of the rows. By the name of their `batch` the server knows whether they are written already."""
 
     dataset: str
     batch: str
     rows: int
     strict: bool = False
     origin: str = ""
-    transaction: str = ""
     malformed: Sequence[Sequence[str]] = ()
     spooled_at: str = ""
 

@@ -191,7 +191,9 @@ class Writer:
             return None
         encoder = Encoder(self._wire(part), part.rows.schema.names)
         counts = Counts(accepted=part.rows.num_rows, unchanged=unchanged)
-        return Alone(CopyAlone(copy_statement(encoder), blocks_of(encoder, part.rows), after=mark_statements(self.dataset, marks)), counts)
+        work = CopyAlone(copy_statement(encoder), blocks_of(encoder, part.rows))
+        work.after = mark_statements(self.dataset, marks)
+        return Alone(work, counts)
 
     async def _write_round(self, connection: Connection, rows: Any, counts: Counts, *, careful: bool) -> Any:
         """Write rows of different keys and return those whose roll-ups are behind now."""

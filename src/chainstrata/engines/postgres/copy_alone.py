@@ -26,7 +26,7 @@ Steps = Generator[Wait, Ready | int, Any]
 
 @dataclass(slots=True)
 class CopyAlone:
-    """A transaction of one COPY FROM STDIN and of what comes `after` it. No statement has parameters.
+    """A transaction of one COPY FROM STDIN and of what comes `before` and `after` it. No statement has parameters.
 
     `blocks` is what is copied, made while the server works on what it has. `told` is the answer to what was asked once all was
     committed.
@@ -34,14 +34,17 @@ class CopyAlone:
 
     copy: sql.Composable
     blocks: Iterable[Any]
+    before: Sequence[sql.Composable] = ()
     after: Sequence[sql.Composable] = ()
     ask: sql.Composable | None = None
     told: str = ""
 
     def message(self, driver: psycopg.AsyncConnection[Any]) -> bytes:
+        return b"; ".join(statement.as_bytes(driver) for statement in self.statements())
+
+    def statements(self) -> list[sql.Composable]:
         asked = [self.ask] if self.ask is not None else []
-        statements: list[sql.Composable] = [sql.SQL("BEGIN"), self.copy, *self.after, sql.SQL("COMMIT"), *asked]
-        return b"; ".join(statement.as_bytes(driver) for statement in statements)
+        return [sql.SQL("BEGIN"), *self.before, self.copy, *self.after, sql.SQL("COMMIT"), *asked]
 
 
 async def run_alone(connection: Connection, work: CopyAlone, threads: Executor | None) -> None:
@@ -85,6 +88,9 @@ def _run(pgconn: pq.abc.PGconn, work: CopyAlone, message: bytes) -> Steps:
     failed = next((answer for answer in answers if answer.status not in _FINE), None)
     if failed is not None:
         raise psycopg.errors.error_from_result(failed)
+    # The COPY is answered twice: that rows may come, and that they are in.
+    if len(answers) != len(work.statements()) + 1:
+        raise psycopg.OperationalError(f"the connection ended after {len(answers)} answers")
     if work.ask is not None:
         work.told = _value(answers[-1])
 

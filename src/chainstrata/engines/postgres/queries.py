@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from psycopg.sql import SQL, Composed, Literal
+
 from chainstrata.engines.postgres.errors import QueryFileError
 from chainstrata.errors import UnknownName
 
@@ -37,6 +39,13 @@ class Query:
     description: str
     sql: str
     parameters: tuple[str, ...] = ()
+
+    def with_values(self, **values: object) -> Composed:
+        """Return the statement with its values written into it, for a message that has no parameters."""
+        text = self.sql.replace("{", "{{").replace("}", "}}")
+        pattern = _PLACEHOLDER.sub(lambda found: f"{{{found[1]}}}" if found[1] else "%", text)
+        literals = {name: Literal(value) for name, value in values.items()}
+        return SQL(pattern).format(**literals)  # pyright: ignore[reportArgumentType]  # of a file of ours
 
 
 class Queries(Mapping[str, Query]):
