@@ -21,36 +21,53 @@ _NAME: Final = "/.s.PGSQL.65535"
 _TEMPORARY: Final = Path("/tmp")  # noqa: S108  # every system has it, it is short, and what is in it is checked
 
 
-def choose_port(wanted: int, remembered: int, *, after: int = 0) -> int:
+class HeldPort:
+    """A port kept for one server, also while it is down and started again. The kernel frees it when its process dies."""
+
+    def __init__(self, port: int, sign: socket.socket, holder: socket.socket) -> None:
+        self.port = port
+        self._sockets = sign, holder
+
+    def release(self) -> None:
+        for one in self._sockets:
+            one.close()
+
+
+def take_port(wanted: int, remembered: int, *, after: int = 0) -> HeldPort:
     """Return a port to listen on: the one wanted, else the one remembered, else the first free one.
 
     Raises `PortTaken` for a wanted port that is in use. `after` leaves out the ports up to it, which turned out to be taken.
     """
     if wanted:
-        if not is_free(wanted):
-            raise PortTaken(wanted, who=who_listens(wanted))
-        return wanted
-    if remembered > after and is_free(remembered):
-        return remembered
+        if is_free(wanted) and (held := _hold(wanted)):
+            return held
+        raise PortTaken(wanted, who=who_listens(wanted) or "a node that starts its server")
+    # One that was used a moment ago is not quite free, but ours to use again, unless another server has come to it meanwhile.
+    if remembered > after and is_free(remembered) and (held := _hold(remembered)):
+        return held
     for port in range(max(_FIRST_PORT, after + 1), _LAST_PORT + 1):
-        if is_free(port, held_too=True):
-            return port
+        if is_free(port, held_too=True) and (held := _hold(port)):
+            return held
     raise PortTaken(_LAST_PORT)
 
 
-def hold_port(port: int) -> socket.socket | None:
-    """Keep a port for a server, also while it is down and started again: whoever looks for a free one passes it over.
+def _hold(port: int) -> HeldPort | None:
+    """Keep a port; None if another node does, or another program is faster.
 
-    The server can listen on it, because both say that they share the address. None: the port is another program's already.
+    A sign among nodes, of which there is one, and a socket for other programs: whoever looks for a free port passes it over, but the
+    server can listen on it, because both say that they share the address.
     """
+    sign = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        sign.bind(f"\0chainstrata/port/{port}")
         holder.bind((LOOPBACK, port))
     except OSError:
+        sign.close()
         holder.close()
         return None
-    return holder
+    return HeldPort(port, sign, holder)
 
 
 def is_free(port: int, *, held_too: bool = False) -> bool:

@@ -8,7 +8,6 @@ still running in the directory is stopped cleanly, a stale or misleading `postma
 import asyncio
 import logging
 import signal
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
@@ -34,11 +33,11 @@ from chainstrata.engines.postgres import errors
 from chainstrata.engines.postgres.account import server_account
 from chainstrata.engines.postgres.address import (
     LOOPBACK,
-    choose_port,
+    HeldPort,
     choose_socket_directory,
     give_up_socket_directory,
-    hold_port,
     remove_stale_sockets,
+    take_port,
 )
 from chainstrata.engines.postgres.child import ChildServer, Ending, Progress
 from chainstrata.engines.postgres.cluster import (
@@ -106,7 +105,7 @@ class EmbeddedPostgres(ChildServer[errors.PostgresError]):
         self._cluster: Cluster | None = None
         self._password = ""
         self._port = 0
-        self._holder: socket.socket | None = None
+        self._held: HeldPort | None = None
         self._socket_directory = config.home / "run"
         self._stop_timeout = config[POSTGRES_STOP_TIMEOUT].total_seconds()
 
@@ -165,7 +164,7 @@ class EmbeddedPostgres(ChildServer[errors.PostgresError]):
 
     def _let_go(self) -> None:
         super()._let_go()
-        self._keep_port(0)
+        self._release_port()
         give_up_socket_directory(self._socket_directory, self._home)
         if self._data_lock is not None:
             self._data_lock.release()
@@ -196,7 +195,7 @@ class EmbeddedPostgres(ChildServer[errors.PostgresError]):
             await self._clear_leftovers()
         else:
             # Found out before the work, not after it.
-            choose_port(self._config[POSTGRES_PORT], cluster.record.port)
+            take_port(self._config[POSTGRES_PORT], cluster.record.port).release()
             self._cluster = await make_cluster(cluster, password)
             self._say(f"PostgreSQL {cluster.binaries.version} data in {cluster.data}", started, name="initdb")
 
@@ -210,7 +209,9 @@ class EmbeddedPostgres(ChildServer[errors.PostgresError]):
         """Launch the server. A port that was picked, not wanted, gives way to the next when another program is faster."""
         wanted, after = self._config[POSTGRES_PORT], 0
         for _ in range(_PORT_TRIES):
-            self._keep_port(choose_port(wanted, self.cluster.record.port, after=after))
+            self._release_port()
+            self._held = take_port(wanted, self.cluster.record.port, after=after)
+            self._port = self._held.port
             try:
                 await self._launch()
             except errors.StartFailed as error:
@@ -228,12 +229,10 @@ class EmbeddedPostgres(ChildServer[errors.PostgresError]):
             record.write(self._config.home)
             self._cluster = replace(self.cluster, record=record)
 
-    def _keep_port(self, port: int) -> None:
-        """Have a port kept for the server, or none (0)."""
-        if self._holder is not None:
-            self._holder.close()
-        self._port = port or self._port
-        self._holder = hold_port(port) if port else None
+    def _release_port(self) -> None:
+        if self._held is not None:
+            self._held.release()
+            self._held = None
 
     async def _launch(self) -> None:
         """Launch the server once and wait until it takes connections."""
