@@ -1,6 +1,8 @@
 """Rows in, every row accounted for: written, merged, or held with its reason."""
 
 import asyncio
+import csv
+import io
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -208,6 +210,30 @@ def _written(kind: str, table: Any, directory: Path) -> Any:
         case _:
             return "\n".join(lines).encode()
     return path
+
+
+async def test_lists_come_in_csv_as_json_has_them(packs: Database, ingest: Ingest) -> None:
+    given = {
+        "one": '["ethereum", "a, b", null]',
+        "none": "[]",
+        "years": "[2026, 1.50]",
+        "word": "ethereum",
+        "nested": "[[1]]",
+    }
+    sink = io.StringIO()
+    csv.writer(sink).writerows([("protocol_id", "category", "chains"), *((name, "lending", chains) for name, chains in given.items())])
+    answer = await ingest.ingest("portfolio.protocols", sink.getvalue().encode(), format="csv")
+    assert (answer.accepted, answer.quarantined) == (3, 2)
+    rows = await packs.fetch_all("SELECT protocol_id, chains FROM portfolio.protocols")
+    assert {row.protocol_id: row.chains for row in rows} == {
+        "one": ["ethereum", "a, b", None],
+        "none": [],
+        "years": ["2026", "1.50"],
+    }
+    assert [row.detail for row in await held(packs)] == [
+        """chains: row 0 is not a list written as ["one", "two"]: 'ethereum'""",
+        """chains: row 0 is not a list written as ["one", "two"]: '[[1]]'""",
+    ]
 
 
 async def test_lines_that_are_no_rows_are_held_as_they_came(packs: Database, ingest: Ingest) -> None:

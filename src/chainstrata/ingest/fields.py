@@ -4,6 +4,7 @@ A type whose values have one width becomes `Fixed` numpy values; any other becom
 no bytes in either. What the column's type cannot hold exactly is refused, never rounded, cut or wrapped around.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -308,7 +309,23 @@ def _as_list(values: Any) -> Any:
     kind = values.type
     if pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
         return _cast(values, pa.list_(kind.value_type))
+    if _texty(kind):
+        # As CSV has it, where a value is text or nothing.
+        return pa.array([_listed(text, row) for row, text in enumerate(values.to_pylist())], pa.list_(pa.string()))
     raise Unfit(f"{kind} is not a list")
+
+
+def _listed(text: str | None, row: int) -> list[str | None] | None:
+    """Return a list written as JSON; numbers in it stay the digits they were written with."""
+    if text is None:
+        return None
+    try:
+        found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        found = text
+    if not isinstance(found, list) or any(isinstance(item, bool | list | dict) for item in found):
+        raise Unfit(f'row {row} is not a list written as ["one", "two"]: {text[:60]!r}')
+    return found
 
 
 def _elements(items: Any, kind: WireType, offsets: Array) -> Any:
