@@ -9,7 +9,7 @@ import asyncio
 import json
 import socket
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -73,7 +73,7 @@ async def get_alerts(request: Request, severity: str, limit: int = 20) -> Rows:
 
 @app.get("/prices")
 async def get_prices(request: Request, coins: Annotated[list[str], Query()]) -> Rows:
-    return await fetch(request, PRICES.list_latest_minutes.sql, coins=coins)
+    return await fetch(request, PRICES.list_latest_minutes.sql, coins=coins, until=datetime.max.replace(tzinfo=UTC))
 
 
 @app.get("/price_hours")

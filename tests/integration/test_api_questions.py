@@ -22,7 +22,7 @@ from chainstrata.engines.postgres import Database
 from chainstrata.model import Catalog
 from chainstrata.node import Platform
 from chainstrata.node.http import HttpService, address_of, bind
-from chainstrata.packs.repository import Question
+from chainstrata.packs.repository import AS_OF, Question
 from tests.fixtures.api import NODE, aclosing_platform, make_platform, open_client
 from tests.fixtures.packs import OPTIONS
 from tests.fixtures.samples import Sampled
@@ -83,18 +83,24 @@ async def test_a_question_as_of_a_time_tells_nothing_later_or_says_that_it_canno
         answer = await client.get(path, params={**example, "as_of": moment.isoformat()})
         if not question.upto:
             assert (answer.status_code, answer.json()["error"]["code"]) == (422, "as_of_not_kept"), path
+            assert question.now, f"{path} does not say why"
+            assert question.now in answer.json()["error"]["hint"]
             continue
-        bound = moment if question.upto == "at" else moment + timedelta(microseconds=1)
-        same = await client.get(path, params={**example, question.upto: bound.isoformat()})
-        assert answer.status_code == same.status_code == 200, answer.text
-        assert answer.json()["data"] == same.json()["data"], path
+        assert not question.now
+        assert answer.status_code == 200, answer.text
+        if question.upto != AS_OF:
+            bound = moment if question.upto == "at" else moment + timedelta(microseconds=1)
+            same = await client.get(path, params={**example, question.upto: bound.isoformat()})
+            assert (same.status_code, answer.json()["data"]) == (200, same.json()["data"]), path
         assert datetime.fromisoformat(answer.json()["freshness"]["as_of"]) == moment
         # A time that is later than what is asked for changes nothing.
         late = await client.get(path, params={**example, "as_of": "2100-01-01T00:00:00Z"})
         answered, changed = answered + 1, changed + (late.json()["data"] != answer.json()["data"])
-        if question.upto in example:
+        if question.upto in {AS_OF, *example}:
             assert late.json()["data"] == (await client.get(path, params=example)).json()["data"], path
-    assert answered > 10
+        early = await client.get(path, params={**example, "as_of": "1900-01-01T00:00:00Z"})
+        assert (early.status_code, early.json()["data"]) == (200, []), path
+    assert answered > 18
     assert changed > 5
 
 

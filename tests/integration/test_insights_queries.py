@@ -204,7 +204,7 @@ async def test_the_recent_processor_load(samples: Connection, sampled: Sampled) 
     since = ANCHOR - timedelta(hours=1)
     fits = [row for row in told(sampled, "metrics") if asked.items() <= row.items() and row["timestamp"] > since]
     oracle = sorted(fits, key=lambda row: (-row["timestamp"].timestamp(), row["instance"]))
-    found = await samples.fetch_all(QUERIES.list_recent_metrics, asked | {"since": since})
+    found = await samples.fetch_all(QUERIES.list_recent_metrics, asked | {"since": since, "until": FAR})
     assert found == [(row["timestamp"], row["instance"], row["metric_value"], "percent") for row in oracle]
     assert len(found) > 150
 
@@ -232,7 +232,7 @@ async def test_everything_about_a_service_at_an_instant(samples: Connection, sam
     end = at + timedelta(minutes=5)
     fits = [row for row in told(sampled, "metrics") if row["service_name"] == "feature-engine" and at <= row["timestamp"] <= end]
     oracle = sorted(fits, key=lambda row: (row["metric_type"], row["timestamp"], row["instance"]))
-    asked = {"service_name": "feature-engine", "at": at, "window": timedelta(minutes=5)}
+    asked = {"service_name": "feature-engine", "at": at, "window": timedelta(minutes=5), "until": FAR}
     found = await samples.fetch_all(QUERIES.list_metrics_at, asked)
     assert [(row.metric_type, row.timestamp, row.instance, row.metric_value) for row in found] == [
         (row["metric_type"], row["timestamp"], row["instance"], row["metric_value"]) for row in oracle
@@ -248,7 +248,7 @@ async def test_services_with_a_high_load(samples: Connection, sampled: Sampled) 
         if row["metric_type"] == "cpu" and row["timestamp"] > since:
             loads[row["service_name"]].append(row["metric_value"])
     means = {service: sum(values) / len(values) for service, values in loads.items()}
-    asked = {"metric_type": "cpu", "unit": "percent", "since": since, "limit": 80}
+    asked = {"metric_type": "cpu", "unit": "percent", "since": since, "until": FAR, "limit": 80}
     found = await samples.fetch_all(QUERIES.list_services_above, asked)
     assert [row.service_name for row in found] == sorted((name for name, mean in means.items() if mean > 80), key=lambda name: -means[name])
     assert [row.service_name for row in found] == ["feature-engine"]
@@ -305,13 +305,17 @@ PATTERNS = [
     ("list_rating_distribution", {"insight_id": "many 7"}, "uq_insight_user_feedback"),
     ("list_recent_comments", {"insight_id": "many 7", "limit": 20}, "idx_feedback_comments"),
     ("list_feedback_of_user", {"user_id": "user 7", "before": FAR, "limit": 20}, "idx_feedback_user"),
-    ("list_metrics_at", {"service_name": "service 7", "at": IN_CROWD, "window": timedelta(minutes=5)}, "idx_metrics_service_time"),
+    (
+        "list_metrics_at",
+        {"service_name": "service 7", "at": IN_CROWD, "window": timedelta(minutes=5), "until": FAR},
+        "idx_metrics_service_time",
+    ),
     (
         "list_services_above",
-        {"metric_type": "cpu", "unit": "percent", "since": IN_CROWD + timedelta(minutes=15), "limit": 80},
+        {"metric_type": "cpu", "unit": "percent", "since": IN_CROWD + timedelta(minutes=15), "until": FAR, "limit": 80},
         "idx_metrics_type_time",
     ),
-    ("list_recent_metrics", {"service_name": "service 7", "metric_type": "cpu", "since": IN_CROWD}, "system_metrics_pkey"),
+    ("list_recent_metrics", {"service_name": "service 7", "metric_type": "cpu", "since": IN_CROWD, "until": FAR}, "system_metrics_pkey"),
     ("list_metrics_between", {"since": IN_CROWD, "until": IN_CROWD + timedelta(minutes=2)}, "idx_metrics_timestamp idx_metrics_type_time"),
 ]
 BY_TIME = Query(

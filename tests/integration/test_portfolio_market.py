@@ -360,6 +360,35 @@ async def test_every_question_answers_over_http_what_it_answers_from_python(clie
         assert len(await question.ask(market.at_most(1), **example)) == 1
 
 
+async def test_as_of_a_time_nothing_later_is_in_the_answer(client: httpx.AsyncClient, market: Market, given: dict[str, Rows]) -> None:
+    """In the midst of five minutes and of an hour: what these hold by then is told apart from what came after."""
+    moment, changed = AT - timedelta(hours=2, minutes=33, seconds=20), set()
+    for question in questions_of(market.__class__):
+        path, whole = f"/api/v1/portfolio/{question.name}", {**question.example, **WIDER.get(question.name, {})}
+        answer = await client.get(path, params={**whole, "as_of": moment.isoformat()})
+        assert answer.status_code == 200, answer.text
+        late = await client.get(path, params={**whole, "as_of": "2199-12-31T00:00:00Z"})
+        assert late.json()["data"] == (await client.get(path, params=whole)).json()["data"]
+        changed |= {question.name} if late.json()["data"] != answer.json()["data"] else set()
+        early = await client.get(path, params={**whole, "as_of": "1900-01-01T00:00:00Z"})
+        assert (early.status_code, early.json()["data"]) == (200, []), early.text
+    assert changed == {question.name for question in questions_of(market.__class__)}
+    fine, coarse = floor(moment, 300), floor(moment, 3600)
+    since = AT - timedelta(days=1)
+    assert await market.price_metrics("bitcoin:native", since, AT, as_of=moment) == await market.price_metrics(
+        "bitcoin:native", since, fine
+    )
+    assert await market.best_yields(since, AT, as_of=moment) == await market.best_yields(since, coarse)
+    for row in await market.tvl_changes(AT, hours=6, as_of=moment):
+        own = [one for one in given["protocol_tvl_history"] if (one["protocol_id"], one["chain"]) == (row.protocol_id, row.chain)]
+        assert row.tvl_usd == newest([one for one in own if one["ts"] < fine])["tvl_usd"]
+
+
+WIDER = {
+    name: {"since": (AT - timedelta(days=1)).isoformat(), "until": AT.isoformat()} for name in ("sandwiches", "arbitrages", "sentiment")
+}
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

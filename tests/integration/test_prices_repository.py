@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from chainstrata import partitions
 from chainstrata.engines.postgres import Connection, Database
 from chainstrata.engines.postgres.errors import CheckViolation, ForeignKeyViolation
 from chainstrata.errors import UsageError
-from chainstrata.model import Catalog
+from chainstrata.model import Catalog, Interval, days, hours, minutes
 from chainstrata.packs.prices.model import CollectionState, CollectionType
 from chainstrata.packs.prices.repository import Prices
 from chainstrata.packs.prices.rows import NewCoinPriority, NewMinuteClose
@@ -106,6 +107,39 @@ async def test_a_span_is_answered_in_the_width_that_fits_open_hours_included(pac
     assert sum(one.samples for one in own) == 41
     with pytest.raises(UsageError, match="before it starts"):
         await prices.price_history("bitcoin", NOW, since)
+
+
+def points(values: dict[datetime, Decimal], every: Interval, as_of: datetime) -> list[tuple[datetime, Decimal, Decimal, int]]:
+    """Return start, first and last price and number of what had ended by then."""
+    spans: dict[datetime, list[Decimal]] = {}
+    for moment in sorted(values):
+        spans.setdefault(every.floor(moment), []).append(values[moment])
+    return [(start, own[0], own[-1], len(own)) for start, own in spans.items() if every.shift(start) <= as_of]
+
+
+async def test_as_of_a_time_only_what_had_ended_by_then_is_told(packs: Database, catalog: Catalog) -> None:
+    prices = Prices(catalog.pack("prices"), packs, Rollups(packs, catalog).read)
+    await add_coins(prices, "bitcoin")
+    start = hours(1).floor(NOW) - timedelta(hours=5)
+    await partitions.ensure(packs, catalog.dataset("prices.minute"), start, NOW)
+    values = {start + timedelta(minutes=minute): Decimal(100 + minute) / 7 for minute in range(0, 240, 3)}
+    await (
+        prices.minute.batch().add_all(NewMinuteClose(coin_id="bitcoin", minute_ts=ts, price_usd=one) for ts, one in values.items()).write()
+    )
+    until, widths = start + timedelta(hours=4), {Timeframe.MINUTE: minutes(1), Timeframe.HOURLY: hours(1), Timeframe.DAILY: days(1)}
+    for back in (0, 1, 59, 60, 61, 90, 3600, 3601, 5000, 14_399):
+        as_of = until - timedelta(seconds=back)
+        for timeframe, every in widths.items():
+            told = [
+                (one.ts, one.open_usd, one.price_usd, one.samples)
+                for one in await prices.price_history("bitcoin", start, until, timeframe, as_of=as_of)
+            ]
+            assert told == points(values, every, as_of), (back, timeframe)
+        latest = await prices.latest_prices(["bitcoin"], as_of)
+        assert [(row.minute_ts, row.price_usd) for row in latest] == [max((ts, one) for ts, one in values.items() if ts <= as_of)]
+    assert await prices.price_history("bitcoin", start, as_of=start) == []
+    assert await prices.price_history("bitcoin", start, as_of=start - timedelta(days=1)) == []
+    assert await prices.latest_prices(["bitcoin"], start - timedelta(minutes=1)) == []
 
 
 async def test_leading_coins_come_page_by_page(prices: Prices) -> None:

@@ -158,6 +158,35 @@ async def test_how_services_do(insights: Insights, sampled: Sampled) -> None:
     assert [one.service_name for one in await insights.services_above(80, since=since)] == ["feature-engine"]
 
 
+async def test_how_services_did_as_of_a_time(insights: Insights, sampled: Sampled) -> None:
+    metrics = [row for row in told(sampled, "insights.metrics") if row["timestamp"] <= ANCHOR - timedelta(hours=6, minutes=17)]
+    as_of = max(row["timestamp"] for row in metrics)
+    own = [row for row in metrics if (row["service_name"], row["metric_type"]) == ("web-api", "cpu")]
+    recent = await insights.recent_metrics("web-api", "cpu", as_of=as_of)
+    hour = [row for row in own if row["timestamp"] > as_of - timedelta(hours=1)]
+    assert sorted((one.timestamp, one.metric_value) for one in recent) == sorted((row["timestamp"], row["metric_value"]) for row in hour)
+    assert recent[0].timestamp == as_of
+    hours: dict[datetime, list[float]] = defaultdict(list)
+    for row in own:
+        if row["timestamp"] > as_of - timedelta(hours=24):
+            hours[row["timestamp"].replace(minute=0, second=0, microsecond=0)].append(row["metric_value"])
+    for until in (None, ANCHOR):
+        hourly = await insights.hourly_metrics("web-api", "cpu", since=as_of - timedelta(hours=24), until=until, as_of=as_of)
+        assert [(one.hour, one.min_value, one.max_value, one.samples) for one in hourly] == [
+            (hour, min(values), max(values), len(values)) for hour, values in sorted(hours.items())
+        ]
+    at = as_of - timedelta(minutes=2)
+    found = await insights.metrics_at("web-api", at, as_of=as_of)
+    assert len(found) == sum(row["service_name"] == "web-api" and at <= row["timestamp"] for row in metrics) > 0
+    loads: dict[str, list[float]] = defaultdict(list)
+    for row in metrics:
+        if row["metric_type"] == "cpu" and row["timestamp"] > as_of - timedelta(hours=1):
+            loads[row["service_name"]].append(row["metric_value"])
+    assert {one.service_name: one.samples for one in await insights.services_above(0, as_of=as_of)} == {
+        name: len(values) for name, values in loads.items()
+    }
+
+
 # Portfolio -----------------------------------------------------------------------------------------------------------
 async def test_what_a_user_holds_and_how_it_moved(portfolio: Portfolio, sampled: Sampled) -> None:
     history = told(sampled, "portfolio.transactions")
@@ -183,6 +212,9 @@ async def test_what_a_user_holds_and_how_it_moved(portfolio: Portfolio, sampled:
     assert sorted(leg.log_index for leg in legs) == sorted(
         row["log_index"] for row in history if (row["chain"], row["tx_hash"]) == (one["chain"], one["tx_hash"])
     )
+    times = {leg.block_timestamp for leg in legs}
+    assert await portfolio.transaction(one["chain"], one["tx_hash"], max(times)) == legs
+    assert await portfolio.transaction(one["chain"], one["tx_hash"], min(times) - timedelta(microseconds=1)) == []
 
 
 async def test_what_a_portfolio_is_worth(portfolio: Portfolio, sampled: Sampled) -> None:
@@ -221,6 +253,8 @@ async def test_where_packets_are(relay: Relay, sampled: Sampled, samples: Connec
     assert (packet.sequence, type(packet.sequence)) == (sequence, int)
     life = await relay.packet_life(chain, channel, sequence, port)
     assert [row.block_time for row in life] == sorted(row["block_time"] for row in own)
+    first = life[0].block_time
+    assert await relay.packet_life(chain, channel, sequence, port, as_of=first) == [row for row in life if row.block_time == first]
     sent = [row for row in events if row["sender"] == packet.sender and row["event_type"] == "send_packet"] if packet.sender else []
     if packet.sender:
         assert len(await relay.packets_of(packet.sender, limit=10_000)) >= len(sent) > 0

@@ -19,6 +19,7 @@ from chainstrata.engines.postgres.connection import Connection
 from chainstrata.engines.postgres.errors import StatementFailed
 from chainstrata.model import Catalog, days, hours
 from chainstrata.packs.relay.model import PacketEvent
+from chainstrata.packs.relay.repository import Relay
 from chainstrata.rollups import Rollups
 from tests.fixtures.packs import OPTIONS
 from tests.fixtures.postgres import Server
@@ -52,6 +53,19 @@ def _rollups(database: Database, catalog: Catalog) -> Rollups:
         await partitions.ensure_named(database, catalog, name, lo, hi)
 
     return Rollups(database, catalog, ensure)
+
+
+async def test_as_of_a_time_only_hours_and_days_are_told_that_had_ended(folded: str, catalog: Catalog) -> None:
+    async with Database(folded, options=OPTIONS) as database:
+        relay = Relay(catalog.pack("relay"), database)
+        hour = await database.fetch_value("SELECT max(hour) FROM relay.channel_performance")
+        day = await database.fetch_value("SELECT max(date) FROM relay.relayer_performance")
+        for ask, start, length in ((relay.congested_channels, hour, hours(1)), (relay.top_relayers, day, days(1))):
+            ended = length.shift(start)
+            whole = await ask(start + timedelta(minutes=7))
+            assert whole
+            assert await ask(start + timedelta(minutes=7), as_of=ended) == whole
+            assert await ask(start, as_of=ended - timedelta(microseconds=1)) == []
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any, get_args, get_origin
 
 from chainstrata.packs import load_catalog
 from chainstrata.packs.repository import Question, columnar_class, questions_of, repository_class
+from chainstrata.query import why_no_history
 from tools.docs.page import Page, table
 
 INTRODUCTION = """# Queries
@@ -13,6 +14,9 @@ INTRODUCTION = """# Queries
 What the repositories of the packs answer. Each is a method, as `platform.validators.unresolved_alerts(severity="warning")`,
 and a route, as `GET /api/v1/validators/unresolved_alerts?severity=warning`, with the same parameters.
 [How to read data](../howto/read-data.md) shows them at work, and what every table offers besides.
+
+Over HTTP each takes `as_of` too: nothing that is about later is in the answer. Those about how things are now refuse it, for the reason
+under *Not as of a time*.
 """
 
 _HEAD = ("query", "parameters", "answer", "what it tells")
@@ -34,6 +38,23 @@ def _sections() -> Iterator[str]:
             yield f"### {pack.name}, by the columnar engine"
             yield f"Asked as `await (await platform.columnar_repository({pack.name!r})).{questions_of(columnar)[0].name}(…)`."
             yield table(_HEAD, (_row(one) for one in questions_of(columnar)))
+    yield "## Not as of a time"
+    yield from _refused()
+
+
+def _refused() -> Iterator[str]:
+    catalog = load_catalog()
+    yield "Questions that refuse `as_of` with `as_of_not_kept`:"
+    found = [
+        (f"`{pack.name}.{one.name}`", one.now or "it reads what is written over")
+        for pack in catalog.packs
+        if pack.package.startswith("chainstrata.packs.")
+        for one in questions_of(repository_class(pack))
+        if not one.upto and not one.writes
+    ]
+    yield table(("question", "why"), found)
+    yield "Datasets whose `rows` and `latest` do:"
+    yield table(("dataset", "why"), [(f"`{one.full_name}`", why) for one in catalog if (why := why_no_history(one))])
 
 
 def _row(one: Question) -> tuple[str, str, str, str]:

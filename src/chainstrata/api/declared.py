@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chainstrata.api.examples import DATASET
 from chainstrata.model import Catalog, Dataset
 from chainstrata.model.marking import type_sql
-from chainstrata.query import json_kind, keeps_history, looked_up_by
+from chainstrata.query import json_kind, looked_up_by, why_no_history
 
 
 class ColumnAnswer(BaseModel):
@@ -67,7 +67,7 @@ def describe(catalog: Catalog, dataset: Dataset) -> DatasetAnswer:
         entity=list(dataset.entity),
         time=dataset.time or None,
         series=bool(dataset.time) and dataset.time in dataset.key,
-        as_of=keeps_history(dataset),
+        as_of=not why_no_history(dataset),
         filters=sorted(looked_up_by(dataset)),
         final=dataset.final or None,
         keep=str(dataset.lifecycle.keep) if dataset.lifecycle.keep else None,

@@ -27,7 +27,7 @@ from chainstrata.api.parameters import WRITTEN
 from chainstrata.errors import UsageError
 from chainstrata.model import Catalog
 from chainstrata.node import Platform
-from chainstrata.packs.repository import Question, columnar_class, questions_of, repository_class
+from chainstrata.packs.repository import AS_OF, Question, columnar_class, questions_of, repository_class
 from chainstrata.query import AsOfNotKept, Freshness
 
 MOST: Final = 10_000
@@ -87,9 +87,9 @@ class Asked:
         """Return the arguments so that nothing later is in the answer."""
         upto = self.question.upto
         if not upto:
-            raise AsOfNotKept(self.name)
+            raise AsOfNotKept(self.name, self.question.now or "it reads what is written over")
         # What is about that very instant belongs to it, and `until` is where a span has ended.
-        last = as_of if upto == "at" else as_of + timedelta(microseconds=1)
+        last = as_of if upto in {"at", AS_OF} else as_of + timedelta(microseconds=1)
         given = arguments.get(upto)
         return {**arguments, upto: last if given is None else min(given, last)}
 
@@ -165,8 +165,9 @@ def _endpoint(one: Asked) -> Callable[..., Any]:
     given += [
         Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=_parameter(each.name, each.kind, question.example))
         for each in question.arguments
+        if each.name != AS_OF
     ]
-    given.append(Parameter("as_of", Parameter.KEYWORD_ONLY, default=None, annotation=_AS_OF[bool(question.upto)]))
+    given.append(Parameter("as_of", Parameter.KEYWORD_ONLY, default=None, annotation=_as_of(question)))
     answer.__signature__ = Signature(given)  # type: ignore[attr-defined]  # what FastAPI reads
     answer.__name__ = question.name
     return answer
@@ -213,10 +214,14 @@ def _within(moment: Any) -> Any:
     return moment
 
 
-_AS_OF: Final = {
-    True: Annotated[_carried(datetime | None), Query(description="The state at this time: nothing that is about later.")],
-    False: Annotated[_carried(datetime | None), Query(description="Refused: it tells how things are now, and how they were is not kept.")],
-}
+def _as_of(question: Question) -> Any:
+    told = (
+        "The state at this time: nothing that is about later."
+        if question.upto
+        else f"Refused: {question.now or 'it tells how things are now'}."
+    )
+    return Annotated[_carried(datetime | None), Query(description=told)]
+
 
 # What it answers -----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ double could not hold is text.
 from chainstrata.query.errors import AsOfNotKept, CursorInvalid, EntityNeeded, FilterUnknown, NoEntity, NotSeries, TooManyBuckets
 from chainstrata.query.freshness import Freshness, Pulse
 from chainstrata.query.model import Order, Page, Wanted
-from chainstrata.query.planner import MOST_BUCKETS, chosen_columns, json_kind, keeps_history, looked_up_by, read_cursor, write_cursor
+from chainstrata.query.planner import MOST_BUCKETS, chosen_columns, json_kind, looked_up_by, read_cursor, why_no_history, write_cursor
 from chainstrata.query.runner import Reader, make_page
 from chainstrata.query.statements import BucketPage
 from chainstrata.query.tail import Event, Tails, TooManyWatchers
@@ -33,9 +33,9 @@ __all__ = [
     "Wanted",
     "chosen_columns",
     "json_kind",
-    "keeps_history",
     "looked_up_by",
     "make_page",
     "read_cursor",
+    "why_no_history",
     "write_cursor",
 ]

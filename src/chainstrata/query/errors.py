@@ -27,16 +27,13 @@ class FilterUnknown(UsageError):
 
 
 class AsOfNotKept(UsageError):
-    """A dataset whose rows change in place: what they were at a time is not kept."""
+    """What tells how things are now, and nothing keeps how they were: rows are written over, or have no time that they are about."""
 
     code = "as_of_not_kept"
     http_status = 422
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name} keeps its rows as they are now, and not what they were",
-            hint="Ask without as_of, or read a dataset whose key has the time.",
-        )
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} tells how things are now, and not how they were", hint=f"Ask without as_of: {why}.")
 
 
 class NoEntity(UsageError):

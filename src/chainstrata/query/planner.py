@@ -78,8 +78,8 @@ def check(dataset: Dataset, wanted: Wanted) -> None:
     for column in wanted.filters:
         if column not in known:
             raise FilterUnknown(dataset.full_name, column, known)
-    if wanted.as_of is not None and not keeps_history(dataset):
-        raise AsOfNotKept(dataset.full_name)
+    if wanted.as_of is not None and (why := why_no_history(dataset)):
+        raise AsOfNotKept(dataset.full_name, why)
 
 
 def check_filling(filling: Filling, wanted: Wanted) -> None:
@@ -98,15 +98,17 @@ def check_filling(filling: Filling, wanted: Wanted) -> None:
         raise TooManyBuckets(count, MOST_BUCKETS)
 
 
-def keeps_history(dataset: Dataset) -> bool:
-    """Whether what was so at a time can still be told.
+def why_no_history(dataset: Dataset) -> str:
+    """Return why nobody can tell what was so at a time, or nothing where it can be told.
 
     In a series the time is part of the key, so a row is about its time for good. Where it is not, rows that are only ever added tell
     it too; rows that are written over do not.
     """
     if not dataset.time:
-        return False
-    return dataset.time in dataset.key or dataset.conflict.policy is OnConflict.IGNORE
+        return "its rows have no time that they are about"
+    if dataset.time in dataset.key or dataset.conflict.policy is OnConflict.IGNORE:
+        return ""
+    return "its rows may be written over, and none tells what it was before"
 
 
 def write_cursor(name: str, order: Order, key: Sequence[str], row: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ SELECT insight_id, flag_count, flag_types::text[] AS flag_types FROM insights.fl
 -- One type of metric of one service since an instant, newest first.
 SELECT timestamp, instance, metric_value, unit
 FROM insights.system_metrics
-WHERE service_name = %(service_name)s AND metric_type = %(metric_type)s AND timestamp > %(since)s
+WHERE service_name = %(service_name)s AND metric_type = %(metric_type)s AND timestamp > %(since)s AND timestamp <= %(until)s
 ORDER BY timestamp DESC, instance;
 
 -- list_hourly_metrics
@@ -104,13 +104,14 @@ ORDER BY hour, unit;
 SELECT metric_type, instance, timestamp, metric_value, unit, metric_metadata
 FROM insights.system_metrics
 WHERE service_name = %(service_name)s AND timestamp >= %(at)s AND timestamp <= %(at)s::timestamptz + %(window)s::interval
+    AND timestamp <= %(until)s
 ORDER BY metric_type, timestamp, instance;
 
 -- list_services_above
 -- Services whose mean of one type of metric since an instant is above a limit, the highest first.
 SELECT service_name, avg(metric_value) AS avg_value, count(*) AS samples
 FROM insights.system_metrics
-WHERE metric_type = %(metric_type)s AND unit = %(unit)s AND timestamp > %(since)s
+WHERE metric_type = %(metric_type)s AND unit = %(unit)s AND timestamp > %(since)s AND timestamp <= %(until)s
 GROUP BY service_name
 HAVING avg(metric_value) > %(limit)s
 ORDER BY avg_value DESC, service_name;

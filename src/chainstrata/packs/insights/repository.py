@@ -13,6 +13,9 @@ from chainstrata.packs.repository import question
 
 QUERIES: Final = load_queries("chainstrata.packs.insights")
 _FIVE_MINUTES: Final = 300
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+_JOBS: Final = "a job is written over as it goes on"
+_FEEDBACK: Final = "what a user says of an insight is replaced when it is said again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +100,22 @@ class ServiceLoad:
 class Insights(Tables):
     """The insights pack."""
 
-    @question()
+    @question(now=_JOBS)
     async def running_jobs(self) -> list[BackfillJob]:
         """Return the jobs that run, newest first."""
         return await self._all(QUERIES.list_running_jobs, BackfillJob)
 
-    @question(job="00000000-0000-0000-0000-000000000000")
+    @question(now=_JOBS, job="00000000-0000-0000-0000-000000000000")
     async def job_progress(self, job: UUID) -> JobProgress | None:
         """Return how far one job is."""
         return await self._one(QUERIES.get_job_progress, JobProgress, id=job)
 
-    @question()
+    @question(now=_JOBS)
     async def failed_jobs(self, since: datetime | None = None) -> list[BackfillJob]:
         """Return the jobs that failed since an instant, by default in the last 24 hours, by when they failed."""
         return await self._all(QUERIES.list_failed_jobs, BackfillJob, since=since or _ago(hours=24))
 
-    @question()
+    @question(now=_JOBS)
     async def job_history(self, job_type: str | None = None, before: datetime | None = None, limit: int = 100) -> list[BackfillJob]:
         """Return jobs of one kind or of all, newest first."""
         return await self._all(QUERIES.list_jobs, BackfillJob, job_type=job_type, before=before or datetime.now(UTC), limit=limit)
@@ -141,7 +144,7 @@ class Insights(Tables):
         )
         return await self.feedback.need(given)
 
-    @question(insight_id="insight-0001")
+    @question(now=_FEEDBACK, insight_id="insight-0001")
     async def insight_statistics(self, insight_id: str) -> InsightStatistics:
         """Return ratings, their mean, comments and flags of one insight; of one nobody spoke of, none of each."""
         found = await self._one(QUERIES.get_insight_statistics, InsightStatistics, insight_id=insight_id)
@@ -149,61 +152,78 @@ class Insights(Tables):
             raise AssertionError("one row always")
         return found
 
-    @question(insight_id="insight-0001")
+    @question(now=_FEEDBACK, insight_id="insight-0001")
     async def rating_distribution(self, insight_id: str) -> list[RatingCount]:
         """Return how often each rating was given to one insight."""
         return await self._all(QUERIES.list_rating_distribution, RatingCount, insight_id=insight_id)
 
-    @question(insight_id="insight-0001")
+    @question(now=_FEEDBACK, insight_id="insight-0001")
     async def recent_comments(self, insight_id: str, limit: int = 20) -> list[Comment]:
         """Return the latest comments on one insight."""
         return await self._all(QUERIES.list_recent_comments, Comment, insight_id=insight_id, limit=limit)
 
-    @question(at_least=3)
+    @question(now=_FEEDBACK, at_least=3)
     async def flagged_insights(self, at_least: int = 3) -> list[FlaggedInsight]:
         """Return insights flagged at least so often, with the kinds of flags, the most flagged first."""
         return await self._all(QUERIES.list_flagged_insights, FlaggedInsight, at_least=at_least)
 
-    @question(user_id="user-1")
+    @question(now=_FEEDBACK, user_id="user-1")
     async def feedback_of_user(self, user_id: str, before: datetime | None = None, limit: int = 100) -> list[InsightFeedback]:
         """Return what one user said, newest first."""
-        return await self._all(
-            QUERIES.list_feedback_of_user, InsightFeedback, user_id=user_id, before=before or datetime.max.replace(tzinfo=UTC), limit=limit
-        )
+        return await self._all(QUERIES.list_feedback_of_user, InsightFeedback, user_id=user_id, before=before or _END_OF_TIME, limit=limit)
 
     # Metrics ---------------------------------------------------------------------------------------------------------
 
     @question(of="metrics", service_name="web-api", metric_type="cpu")
-    async def recent_metrics(self, service_name: str, metric_type: str, since: datetime | None = None) -> list[MetricValue]:
+    async def recent_metrics(
+        self, service_name: str, metric_type: str, since: datetime | None = None, as_of: datetime | None = None
+    ) -> list[MetricValue]:
         """Return one type of metric of one service since an instant, by default of the last hour, newest first."""
+        begin, end = since or _ago(as_of, hours=1), as_of or _END_OF_TIME
         return await self._all(
-            QUERIES.list_recent_metrics, MetricValue, service_name=service_name, metric_type=metric_type, since=since or _ago(hours=1)
+            QUERIES.list_recent_metrics, MetricValue, service_name=service_name, metric_type=metric_type, since=begin, until=end
         )
 
     @question(of="metrics", service_name="web-api", metric_type="latency")
     async def hourly_metrics(
-        self, service_name: str, metric_type: str, since: datetime | None = None, until: datetime | None = None
+        self,
+        service_name: str,
+        metric_type: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> list[HourlyMetric]:
-        """Return mean, lowest and highest value by hour, by default of the last 24 hours, from the measurements."""
-        end = until or datetime.now(UTC)
+        """Return mean, lowest and highest value by hour, by default of the last 24 hours, from the measurements.
+
+        With `as_of`, from those up to then: the hour of that instant is what it was by then.
+        """
+        end = min(until or datetime.now(UTC), as_of or _END_OF_TIME)
         begin = since or end - timedelta(hours=24)
         return await self._all(
             QUERIES.list_hourly_metrics, HourlyMetric, service_name=service_name, metric_type=metric_type, since=begin, until=end
         )
 
     @question(of="metrics", service_name="feature-engine", at="2026-11-20T11:31:00Z")
-    async def metrics_at(self, service_name: str, at: datetime, window_seconds: int = _FIVE_MINUTES) -> list[MetricAt]:
+    async def metrics_at(
+        self, service_name: str, at: datetime, window_seconds: int = _FIVE_MINUTES, as_of: datetime | None = None
+    ) -> list[MetricAt]:
         """Return every metric of one service within a window, by default of five minutes, that starts at an instant."""
-        window = timedelta(seconds=window_seconds)
-        return await self._all(QUERIES.list_metrics_at, MetricAt, service_name=service_name, at=at, window=window)
+        window, end = timedelta(seconds=window_seconds), as_of or _END_OF_TIME
+        return await self._all(QUERIES.list_metrics_at, MetricAt, service_name=service_name, at=at, window=window, until=end)
 
     @question(of="metrics", limit=80)
     async def services_above(
-        self, limit: float = 80, metric_type: str = "cpu", unit: str = "percent", since: datetime | None = None
+        self,
+        limit: float = 80,
+        metric_type: str = "cpu",
+        unit: str = "percent",
+        since: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> list[ServiceLoad]:
         """Return services whose mean of one type of metric is above a limit, by default in the last hour, the highest first."""
+        begin, end = since or _ago(as_of, hours=1), as_of or _END_OF_TIME
         return await self._all(
-            QUERIES.list_services_above, ServiceLoad, metric_type=metric_type, unit=unit, since=since or _ago(hours=1), limit=limit
+            QUERIES.list_services_above, ServiceLoad, metric_type=metric_type, unit=unit, since=begin, until=end, limit=limit
         )
 
     @question(of="metrics", upto="until", since="2026-11-20T17:00:00Z", until="2026-11-20T17:05:00Z")
@@ -212,8 +232,9 @@ class Insights(Tables):
         return await self._all(QUERIES.list_metrics_between, SystemMetric, since=since, until=until)
 
 
-def _ago(*, hours: int) -> datetime:
-    return datetime.now(UTC) - timedelta(hours=hours)
+def _ago(moment: datetime | None = None, *, hours: int) -> datetime:
+    now = datetime.now(UTC)
+    return min(moment or now, now) - timedelta(hours=hours)
 
 
 REPOSITORY = Insights

@@ -7,10 +7,14 @@ from typing import Final
 
 from chainstrata.engines.postgres import load_queries
 from chainstrata.errors import UsageError
+from chainstrata.model import Interval, hours, minutes
 from chainstrata.packs.repository import ColumnarRepository, question
 
 QUERIES: Final = load_queries("chainstrata.packs.portfolio", "columnar.sql")
 _MOST_HOURS: Final = 24 * 366
+_FINE: Final = minutes(5)
+_COARSE: Final = hours(1)
+"""What five-minute and hourly buckets are as long as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,32 +141,52 @@ class ProtocolRisk:
     risk: float
 
 
+def _ended(every: Interval, until: datetime, as_of: datetime | None) -> datetime:
+    """Return where a span ends so that only buckets are in it that had ended: one that had begun is made of later rows too."""
+    return until if as_of is None else min(until, every.floor(as_of))
+
+
 class Market(ColumnarRepository):
     """The questions. Money in their answers is exact."""
 
-    @question(upto="until", asset_id="bitcoin:native", since="2026-03-02T12:00:00Z", until="2026-03-02T18:00:00Z")
-    async def price_metrics(self, asset_id: str, since: datetime, until: datetime) -> list[PriceMetrics]:
-        """Return five-minute prices of an asset: open, high, low, close, mean, volatility, trend."""
-        return await self._all(QUERIES["price_metrics"], PriceMetrics, asset_id=asset_id, since=since, until=until)
+    @question(asset_id="bitcoin:native", since="2026-03-02T12:00:00Z", until="2026-03-02T18:00:00Z")
+    async def price_metrics(self, asset_id: str, since: datetime, until: datetime, as_of: datetime | None = None) -> list[PriceMetrics]:
+        """Return five-minute prices of an asset: open, high, low, close, mean, volatility, trend.
+
+        With `as_of`, of the five minutes that had ended by then.
+        """
+        end = _ended(_FINE, until, as_of)
+        return await self._all(QUERIES["price_metrics"], PriceMetrics, asset_id=asset_id, since=since, until=end)
 
     @question(upto="at", at="2026-03-02T18:00:00Z", limit=3)
     async def top_movers(self, at: datetime, by_day: bool = False, limit: int = 20) -> list[Mover]:
         """Return the assets whose price changed most, over the hour before or over the day."""
         return await self._all(QUERIES["top_movers"], Mover, at=at, by_day=by_day, limit=limit)
 
-    @question(upto="at", at="2026-03-02T18:00:00Z", threshold=0.05)
-    async def tvl_changes(self, at: datetime, hours: int = 24, threshold: float = 0.1) -> list[TvlChange]:
-        """Return what is locked in each protocol and its change; `alarming` where that is at least the threshold."""
+    @question(at="2026-03-02T18:00:00Z", threshold=0.05)
+    async def tvl_changes(self, at: datetime, hours: int = 24, threshold: float = 0.1, as_of: datetime | None = None) -> list[TvlChange]:
+        """Return what is locked in each protocol and its change; `alarming` where that is at least the threshold.
+
+        It is told for every five minutes, those of the moment included; with `as_of`, for those that had ended by then.
+        """
         if not 1 <= hours <= _MOST_HOURS:
             raise UsageError(f"a change is over 1 to {_MOST_HOURS} hours (got {hours})")
-        return await self._all(QUERIES["tvl_changes"], TvlChange, at=at, hours=hours, threshold=threshold)
+        # By their start, and the last ones that had ended are still in.
+        last = at if as_of is None else min(at, _FINE.shift(_FINE.floor(as_of), -1))
+        return await self._all(QUERIES["tvl_changes"], TvlChange, at=last, hours=hours, threshold=threshold)
 
-    @question(upto="until", since="2026-03-01T18:00:00Z", until="2026-03-02T18:00:00Z", limit=2)
+    @question(since="2026-03-01T18:00:00Z", until="2026-03-02T18:00:00Z", limit=2)
     async def best_yields(
-        self, since: datetime, until: datetime, least_tvl_usd: Decimal = Decimal(1_000_000), limit: int = 10
+        self,
+        since: datetime,
+        until: datetime,
+        least_tvl_usd: Decimal = Decimal(1_000_000),
+        limit: int = 10,
+        as_of: datetime | None = None,
     ) -> list[BestYield]:
-        """Return the best pools of each strategy, by a score that takes spread and risk off."""
-        return await self._all(QUERIES["best_yields"], BestYield, since=since, until=until, least_tvl_usd=least_tvl_usd, limit=limit)
+        """Return the best pools of each strategy, by a score that takes spread and risk off. With `as_of`, of hours that had ended by then."""
+        end = _ended(_COARSE, until, as_of)
+        return await self._all(QUERIES["best_yields"], BestYield, since=since, until=end, least_tvl_usd=least_tvl_usd, limit=limit)
 
     @question(upto="at", at="2026-03-02T18:00:00Z")
     async def cross_chain(self, at: datetime) -> list[ChainFigures]:

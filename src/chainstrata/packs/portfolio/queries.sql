@@ -45,7 +45,7 @@ ORDER BY asset_id;
 -- Every movement of one transaction that is recorded, in the order of its logs.
 SELECT t.* FROM portfolio.transaction_keys AS k
 JOIN portfolio.transaction_history AS t USING (chain, tx_hash, log_index, block_timestamp)
-WHERE k.chain = %(chain)s AND k.tx_hash = %(tx_hash)s
+WHERE k.chain = %(chain)s AND k.tx_hash = %(tx_hash)s AND t.block_timestamp <= %(until)s
 ORDER BY t.log_index;
 
 -- list_value_history

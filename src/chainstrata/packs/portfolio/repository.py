@@ -12,6 +12,7 @@ from chainstrata.packs.portfolio.rows import Asset, PortfolioHolding, PortfolioS
 from chainstrata.packs.repository import question
 
 QUERIES: Final = load_queries("chainstrata.packs.portfolio")
+_HOLDINGS: Final = "a holding is written over by its next observation; transactions and snapshots tell what was"
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -49,12 +50,12 @@ class Holder:
 class Portfolio(Tables):
     """The portfolio pack."""
 
-    @question(user_id=_NOBODY)
+    @question(now=_HOLDINGS, user_id=_NOBODY)
     async def holdings_of(self, user_id: UUID, limit: int = 1000) -> list[PortfolioHolding]:
         """Return what a user holds, the most valuable first."""
         return await self._all(QUERIES.list_holdings, PortfolioHolding, user_id=user_id, limit=limit)
 
-    @question(user_id=_NOBODY)
+    @question(now=_HOLDINGS, user_id=_NOBODY)
     async def value(self, user_id: UUID) -> PortfolioValue:
         """Return what a user's portfolio is worth now."""
         found = await self._one(QUERIES.get_portfolio_value, PortfolioValue, user_id=user_id)
@@ -80,13 +81,16 @@ class Portfolio(Tables):
     @question(of="transactions", upto="until", user_id=_NOBODY)
     async def flows(self, user_id: UUID, since: datetime | None = None, until: datetime | None = None) -> list[AssetFlow]:
         """Return what came to and left a user's wallets over a span of time, by default of 30 days, by asset."""
-        end = until or datetime.now(UTC)
-        return await self._all(QUERIES.list_flows, AssetFlow, user_id=user_id, since=since or end - timedelta(days=30), until=end)
+        now = datetime.now(UTC)
+        end = until or now
+        begin = since or min(end, now) - timedelta(days=30)
+        return await self._all(QUERIES.list_flows, AssetFlow, user_id=user_id, since=begin, until=end)
 
     @question(of="transactions", chain="ethereum", tx_hash="0x" + "00" * 32)
-    async def transaction(self, chain: str, tx_hash: str) -> list[TransactionHistory]:
+    async def transaction(self, chain: str, tx_hash: str, as_of: datetime | None = None) -> list[TransactionHistory]:
         """Return every movement of one transaction that is recorded, in the order of its logs."""
-        return await self._all(QUERIES.list_transaction, TransactionHistory, chain=chain, tx_hash=tx_hash)
+        until = as_of or datetime.max.replace(tzinfo=UTC)
+        return await self._all(QUERIES.list_transaction, TransactionHistory, chain=chain, tx_hash=tx_hash, until=until)
 
     @question(of="snapshots", upto="until", user_id=_NOBODY)
     async def value_history(self, user_id: UUID, since: datetime | None = None, until: datetime | None = None) -> list[PortfolioSnapshot]:
@@ -94,12 +98,12 @@ class Portfolio(Tables):
         begin, end = _span(since, until)
         return await self._all(QUERIES.list_value_history, PortfolioSnapshot, user_id=user_id, since=begin, until=end)
 
-    @question(asset_id="ethereum:native")
+    @question(now=_HOLDINGS, asset_id="ethereum:native")
     async def holders(self, asset_id: str, limit: int = 100) -> list[Holder]:
         """Return who holds an asset, and how much, the largest first."""
         return await self._all(QUERIES.list_holders, Holder, asset_id=asset_id, limit=limit)
 
-    @question(text="usd coin")
+    @question(now="an asset is written over as what is known of it changes", text="usd coin")
     async def search_assets(self, text: str, limit: int = 20) -> list[Asset]:
         """Return assets whose ticker or name is like a text, typing errors included, the likest first."""
         return await self._all(QUERIES.search_assets, Asset, text=text, limit=limit)

@@ -1,9 +1,9 @@
 -- list_latest_minutes
--- The newest price of each of these coins among the minutes that are kept: one look into each coin's part of the key's index.
+-- The newest price of each of these coins up to an instant, among the minutes that are kept: one look into each coin's part of the key's index.
 SELECT newest.* FROM (SELECT DISTINCT unnest(%(coins)s::text[]) AS coin_id) AS wanted
 CROSS JOIN LATERAL (
     SELECT * FROM prices.minute_close AS m
-    WHERE m.coin_id = wanted.coin_id
+    WHERE m.coin_id = wanted.coin_id AND m.minute_ts <= %(until)s
     ORDER BY m.minute_ts DESC
     LIMIT 1
 ) AS newest

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from chainstrata.engines.postgres import Connection, load_queries
 from chainstrata.errors import UsageError
+from chainstrata.model import minutes
 from chainstrata.packs.prices.model import CollectionState, CollectionType
 from chainstrata.packs.prices.rows import ApiUsageStats, CoinPriority, CollectionStatus, MinuteClose, Tables
 from chainstrata.packs.prices.timeframes import Timeframe, choose, kept
@@ -17,6 +18,9 @@ from chainstrata.packs.repository import Buckets, RowNotFound, question
 
 QUERIES: Final = load_queries("chainstrata.packs.prices")
 T = TypeVar("T")
+_MINUTE: Final = minutes(1)
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+_RANKS: Final = "rank and figures of a coin are written over by newer ones"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +45,36 @@ class Prices(Tables):
     """The prices pack."""
 
     @question(of="minute", coins=["bitcoin", "ethereum"])
-    async def latest_prices(self, coins: Sequence[str]) -> list[MinuteClose]:
-        """Return the newest price of each of these coins among the minutes that are kept."""
-        return await self._all(QUERIES.list_latest_minutes, MinuteClose, coins=list(coins))
+    async def latest_prices(self, coins: Sequence[str], as_of: datetime | None = None) -> list[MinuteClose]:
+        """Return the newest price of each of these coins among the minutes that are kept, up to an instant."""
+        return await self._all(QUERIES.list_latest_minutes, MinuteClose, coins=list(coins), until=as_of or _END_OF_TIME)
 
     @question(of="minute", coin_id="bitcoin", since="2026-11-20T10:00:00Z", until="2026-11-20T17:00:00Z")
     async def price_history(
-        self, coin_id: str, since: datetime, until: datetime | None = None, timeframe: Timeframe | None = None, points: int = 500
+        self,
+        coin_id: str,
+        since: datetime,
+        until: datetime | None = None,
+        timeframe: Timeframe | None = None,
+        points: int = 500,
+        as_of: datetime | None = None,
     ) -> list[PricePoint]:
         """Return the prices of a coin over a span of time, with what is not folded yet.
 
-        Without a timeframe the finest is taken that is still kept for the whole span and gives no more than so many points.
+        Without a timeframe the finest is taken that is still kept for the whole span and gives no more than so many points. With `as_of`,
+        the minutes, hours, days, weeks or months that had ended by then, with the prices about them as they are known now.
         """
         now = datetime.now(UTC)
-        end = until or now
-        if end <= since:
+        end = until or (now if as_of is None else min(as_of, now))
+        if end <= since and (until is not None or as_of is None):
             raise UsageError(f"the span ends at {end.isoformat()}, before it starts", hint="Give `until` after `since`.")
         chosen = timeframe or choose(kept(self.minute.dataset), since, end, now=now, points=points)
+        if as_of is not None:
+            # One that had begun by then is made of later prices too.
+            width = _MINUTE if chosen is Timeframe.MINUTE else self._rollup(chosen).rollup.every
+            end = min(end, width.floor(as_of))
+        if end <= since:
+            return []
         if chosen is Timeframe.MINUTE:
             found = await self._all(QUERIES.list_minutes, MinuteClose, coin_id=coin_id, since=since, until=end)
             return [_minute(row, now) for row in found]
@@ -77,12 +94,12 @@ class Prices(Tables):
         }
         return found[timeframe]
 
-    @question(limit=10)
+    @question(now=_RANKS, limit=10)
     async def top_coins(self, limit: int = 100, after_rank: int = 0) -> list[CoinPriority]:
         """Return coins by rank, from a rank on."""
         return await self._all(QUERIES.list_top_coins, CoinPriority, limit=limit, after_rank=after_rank)
 
-    @question(before="2026-11-20T00:00:00Z")
+    @question(now=_RANKS, before="2026-11-20T00:00:00Z")
     async def stale_coins(self, before: datetime, limit: int = 100) -> list[CoinPriority]:
         """Return ranked coins whose figures the source has not changed since an instant, the longest ago first."""
         return await self._all(QUERIES.list_stale_coins, CoinPriority, before=before, limit=limit)
@@ -110,7 +127,7 @@ class Prices(Tables):
         )
         return _running(found, run)
 
-    @question()
+    @question(now="a run of the collector is written over as it goes on")
     async def collections(
         self,
         collection_type: CollectionType | None = None,
@@ -124,7 +141,7 @@ class Prices(Tables):
             CollectionStatus,
             collection_type=collection_type,
             status=status,
-            before=before or datetime.max.replace(tzinfo=UTC),
+            before=before or _END_OF_TIME,
             limit=limit,
         )
 
@@ -155,7 +172,7 @@ class Prices(Tables):
         )
         return _there(found)
 
-    @question()
+    @question(now="the calls of a day are added up in place")
     async def api_usage_by_day(self, since: date | None = None, until: date | None = None) -> list[ApiUsageStats]:
         """Return the use of the price source by day, by default of the last 30 days, newest first."""
         end = until or _now().date()

@@ -34,6 +34,7 @@ LIMIT %(limit)s;
 -- What happened to one packet, in order of time.
 SELECT * FROM relay.packet_events
 WHERE src_chain_id = %(chain)s AND src_port = %(port)s AND src_channel = %(channel)s AND sequence = %(sequence)s
+    AND block_time <= %(until)s
 ORDER BY block_time, chain_id, tx_hash, event_index;
 
 -- get_health_score

@@ -6,11 +6,14 @@ from decimal import Decimal
 from typing import Final
 
 from chainstrata.engines.postgres import load_queries
+from chainstrata.model import Interval, days, hours
 from chainstrata.packs.relay.model import OperationStatus
 from chainstrata.packs.relay.rows import ChannelPerformance, ClearingOperation, PacketEvent, PacketFlow, RelayerPerformance, Tables
 from chainstrata.packs.repository import question
 
 QUERIES: Final = load_queries("chainstrata.packs.relay")
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+_FLOW: Final = "where a packet is, is written over as it goes; its events tell its life"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class QueryPerformance:
 class Relay(Tables):
     """The relay pack."""
 
-    @question(wallet="cosmos1" + "q" * 38)
+    @question(now="an operation is written over as it goes on", wallet="cosmos1" + "q" * 38)
     async def operations_of(
         self, wallet: str, status: OperationStatus | None = None, before: datetime | None = None, limit: int = 20
     ) -> list[ClearingOperation]:
@@ -76,54 +79,67 @@ class Relay(Tables):
             QUERIES.list_operations, ClearingOperation, wallet=wallet, status=status, before=before or _END_OF_TIME, limit=limit
         )
 
-    @question()
+    @question(now=_FLOW)
     async def stuck_packets(self, chain: str | None = None, limit: int = 100) -> list[StuckPacket]:
         """Return open packets found stuck, of one chain or of all, those that expire first at the top."""
         return await self._all(QUERIES.list_stuck_packets, StuckPacket, chain=chain, limit=limit)
 
-    @question()
+    @question(now=_FLOW)
     async def channel_backlog(self, limit: int = 100) -> list[ChannelBacklog]:
         """Return channels with open packets, the longest backlog first."""
         return await self._all(QUERIES.list_channel_backlog, ChannelBacklog, limit=limit)
 
-    @question(chain="osmosis-1", channel="channel-0", sequence=7)
+    @question(now=_FLOW, chain="osmosis-1", channel="channel-0", sequence=7)
     async def packet(self, chain: str, channel: str, sequence: int, port: str = "transfer") -> PacketFlow | None:
         """Return where one packet is."""
         return await self.packet_flow.get(chain, port, channel, sequence)
 
     @question(of="packet_events", chain="osmosis-1", channel="channel-0", sequence=7)
-    async def packet_life(self, chain: str, channel: str, sequence: int, port: str = "transfer") -> list[PacketEvent]:
+    async def packet_life(
+        self, chain: str, channel: str, sequence: int, port: str = "transfer", as_of: datetime | None = None
+    ) -> list[PacketEvent]:
         """Return what happened to one packet, in order of time."""
-        return await self._all(QUERIES.list_packet_life, PacketEvent, chain=chain, port=port, channel=channel, sequence=sequence)
+        until = as_of or _END_OF_TIME
+        return await self._all(
+            QUERIES.list_packet_life, PacketEvent, chain=chain, port=port, channel=channel, sequence=sequence, until=until
+        )
 
-    @question(address="cosmos1" + "q" * 38)
+    @question(now=_FLOW, address="cosmos1" + "q" * 38)
     async def packets_of(self, address: str, before: datetime | None = None, limit: int = 100) -> list[PacketFlow]:
         """Return packets that an address sent or is to get, newest first."""
         return await self._all(QUERIES.list_packets_of, PacketFlow, address=address, before=before or _END_OF_TIME, limit=limit)
 
-    @question(chain="osmosis-1")
+    @question(now=_FLOW, chain="osmosis-1")
     async def health_score(self, chain: str, at: datetime | None = None) -> Decimal | None:
-        """Return a chain's health from 0 to 100, now or as of an instant; None for one of which nothing is known."""
+        """Return a chain's health from 0 to 100; None for one of which nothing is known.
+
+        It is made of the packets sent in the 24 hours up to now, or up to an instant, and of older ones still open: all as they stand now.
+        """
         found: Decimal | None = await self._value(QUERIES.get_health_score, chain=chain, at=at or datetime.now(UTC))
         return found
 
-    @question(day="2026-11-20T00:00:00Z")
-    async def top_relayers(self, day: datetime, limit: int = 10) -> list[RelayerPerformance]:
-        """Return the relayers of a day by reputation, the best first."""
+    @question(of="packet_events", day="2026-11-20T00:00:00Z")
+    async def top_relayers(self, day: datetime, limit: int = 10, as_of: datetime | None = None) -> list[RelayerPerformance]:
+        """Return the relayers of a day by reputation, the best first. With `as_of`, none of a day that had not ended by then."""
+        if not _had_ended(days(1), day, as_of):
+            return []
         return await self._all(QUERIES.list_top_relayers, RelayerPerformance, day=day, limit=limit)
 
-    @question(hour="2026-11-20T12:00:00Z")
-    async def congested_channels(self, hour: datetime, limit: int = 10) -> list[ChannelPerformance]:
-        """Return the channels of an hour by congestion, the worst first."""
+    @question(of="packet_events", hour="2026-11-20T12:00:00Z")
+    async def congested_channels(self, hour: datetime, limit: int = 10, as_of: datetime | None = None) -> list[ChannelPerformance]:
+        """Return the channels of an hour by congestion, the worst first. With `as_of`, none of an hour that had not ended by then."""
+        if not _had_ended(hours(1), hour, as_of):
+            return []
         return await self._all(QUERIES.list_congested_channels, ChannelPerformance, hour=hour, limit=limit)
 
-    @question(pattern="%packet_flow%")
+    @question(now="statistics of statements are counted up by the server", pattern="%packet_flow%")
     async def query_performance(self, pattern: str = "%", limit: int = 20) -> list[QueryPerformance]:
         """Return what the statements whose text is like a pattern cost, the costliest first."""
         return await self._all(QUERIES.list_query_performance, QueryPerformance, pattern=pattern, limit=limit)
 
 
-_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+def _had_ended(every: Interval, moment: datetime, as_of: datetime | None) -> bool:
+    return as_of is None or every.shift(every.floor(moment), 1) <= as_of
 
 
 REPOSITORY = Relay

@@ -13,13 +13,14 @@ from chainstrata.packs.repository.errors import RowNotFound
 from chainstrata.packs.repository.filling import CannotFill, Filling
 from chainstrata.packs.repository.loading import columnar_class, repository_class
 from chainstrata.packs.repository.paging import Page
-from chainstrata.packs.repository.questions import Question, question, questions_of
+from chainstrata.packs.repository.questions import AS_OF, Question, question, questions_of
 from chainstrata.packs.repository.reading import Bucket, BucketReader, Buckets, Readable
 from chainstrata.packs.repository.repository import Repository
 from chainstrata.packs.repository.selection import Selection
 from chainstrata.packs.repository.table import Batch, Filled, Table
 
 __all__ = [
+    "AS_OF",
     "Batch",
     "Bucket",
     "BucketReader",

@@ -15,6 +15,8 @@ from chainstrata.packs.validators.model import AlertResolution, AlertSeverity, A
 from chainstrata.packs.validators.rows import Alert, AttestationDuty, Tables, Validator, ValidatorSnapshot
 
 QUERIES: Final = load_queries("chainstrata.packs.validators")
+_REGISTRY: Final = "a validator is written over as it changes; its snapshots tell how it stood"
+_ALERTS: Final = "an alert is written over when it is seen again, acknowledged or resolved"
 _UNRESOLVED: Final = "Only an alert that is not resolved yet can be; see `unresolved_alerts`."
 
 
@@ -99,22 +101,22 @@ class SeverityCount:
 class Validators(Tables):
     """The validators pack."""
 
-    @question(validator_index=100_007)
+    @question(now=_REGISTRY, validator_index=100_007)
     async def validator(self, validator_index: int) -> Validator | None:
         """Return one validator by its index."""
         return await self._one(QUERIES.get_validator, Validator, validator_index=validator_index)
 
-    @question(pubkey="0x" + "0a" * 48)
+    @question(now=_REGISTRY, pubkey="0x" + "0a" * 48)
     async def validator_by_pubkey(self, pubkey: str) -> Validator | None:
         """Return one validator by its public key."""
         return await self._one(QUERIES.get_validator_by_pubkey, Validator, pubkey=pubkey)
 
-    @question(operator="lagoon")
+    @question(now=_REGISTRY, operator="lagoon")
     async def validators_of_operator(self, operator: str, label: str | None = None, after: int = -1, limit: int = 100) -> list[Validator]:
         """Return the validators of an operator, of one label or of all, by index after the last one seen."""
         return await self._all(QUERIES.list_validators_of_operator, Validator, operator=operator, label=label, after=after, limit=limit)
 
-    @question(status="active_ongoing")
+    @question(now=_REGISTRY, status="active_ongoing")
     async def validators_in_status(self, status: ValidatorStatus, after: int = -1, limit: int = 100) -> list[Validator]:
         """Return the validators in one status, by index after the last one seen."""
         return await self._all(QUERIES.list_validators_in_status, Validator, status=status, after=after, limit=limit)
@@ -164,7 +166,7 @@ class Validators(Tables):
 
     # Alerts ----------------------------------------------------------------------------------------------------------
 
-    @question()
+    @question(now=_ALERTS)
     async def alerts_raised(
         self,
         since: datetime | None = None,
@@ -189,12 +191,12 @@ class Validators(Tables):
             limit=limit,
         )
 
-    @question(severity="warning")
+    @question(now=_ALERTS, severity="warning")
     async def unresolved_alerts(self, severity: AlertSeverity = AlertSeverity.INFO, limit: int = 100) -> list[OpenAlert]:
         """Return unresolved alerts of at least a severity, the gravest and newest first."""
         return await self._all(QUERIES.list_unresolved_alerts, OpenAlert, severity=severity, limit=limit)
 
-    @question()
+    @question(now=_ALERTS)
     async def unresolved_by_severity(self) -> list[SeverityCount]:
         """Return how many alerts of each severity are unresolved."""
         return await self._all(QUERIES.count_unresolved_alerts, SeverityCount)
