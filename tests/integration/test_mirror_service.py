@@ -96,6 +96,17 @@ async def test_rows_stay_until_their_mirror_has_them(database: Database, columna
             await mirrors.wait()
             behind = replace(leaving, sealed_lsn="FFFFFF/0")
             assert "the rows were sealed at FFFFFF/0" in str(await needs.blocks(behind))
+            # What makes the log silent is seen at once, before whoever follows it looks again.
+            await database.execute("ALTER PUBLICATION chainstrata DROP TABLE demo.tick")
+            assert "not published any more" in str(await needs.blocks(leaving))
+            await database.execute("ALTER PUBLICATION chainstrata ADD TABLE demo.tick")
+            assert "changes of that time are missing" in str(await needs.blocks(leaving))
+            async with database.transaction() as connection:
+                with pytest.raises(MirrorsBehind, match="changes of that time are missing"):
+                    await needs.let_go(connection, leaving)
+            await mirrors.resync(["demo.ticks"])
+            await mirrors.wait()
+            assert await needs.blocks(leaving) is None
 
             async def gone() -> bool:
                 outcome = await retention.run(["demo.ticks"], now=later)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chainstrata.cdc.errors import DatasetLost
 from chainstrata.cdc.slot import PUBLICATION, QUERIES
-from chainstrata.engines.postgres import Database
+from chainstrata.engines.postgres import Connection, Database
 from chainstrata.model import Dataset
 
 _TEXTS: Final = frozenset({"text", "character varying"})
@@ -80,6 +80,14 @@ def keeps_values(before: str, now: str) -> bool:
     return int(becomes["size"]) >= int(was["size"]) and int(becomes["scale"] or 0) >= int(was["scale"] or 0)
 
 
+async def read_origins(reader: Database | Connection, datasets: Iterable[Dataset]) -> dict[str, Origin]:
+    """Return what the tables of datasets are now, of those that are published."""
+    rows = await reader.fetch_all(QUERIES.show_origins, {"publication": PUBLICATION})
+    there = {row.name: Origin.of({"relation": row.relation, "published": row.published, "columns": row.columns}) for row in rows}
+    found = {dataset.full_name: (dataset, there.get(f"{dataset.schema}.{dataset.table.name}")) for dataset in datasets}
+    return {name: _mirrored(dataset, origin) for name, (dataset, origin) in found.items() if origin is not None}
+
+
 class Origins:
     """The origins of the datasets that are followed."""
 
@@ -95,18 +103,10 @@ class Origins:
         """Return the dataset whose table this is, whatever it is called."""
         return next((name for name, origin in self._kept.items() if origin.relation == relation), None)
 
-    async def read(self, datasets: Iterable[Dataset]) -> dict[str, Origin]:
-        """Return what the tables of datasets are now, of those that are published."""
-        listed = list(datasets)
-        rows = await self._database.fetch_all(QUERIES.show_origins, {"publication": PUBLICATION})
-        there = {row.name: Origin.of({"relation": row.relation, "published": row.published, "columns": row.columns}) for row in rows}
-        found = {dataset.full_name: (dataset, there.get(f"{dataset.schema}.{dataset.table.name}")) for dataset in listed}
-        return {name: _mirrored(dataset, origin) for name, (dataset, origin) in found.items() if origin is not None}
-
     async def check(self, datasets: Iterable[Dataset]) -> dict[str, DatasetLost]:
         """Return the problem of each dataset that is not what it was; put on record what is new and does no harm."""
         listed = list(datasets)
-        now = await self.read(listed)
+        now = await read_origins(self._database, listed)
         problems = {}
         for dataset in listed:
             name = dataset.full_name

@@ -205,9 +205,9 @@ WHERE state = 'held' AND (cardinality(%(ids)s::bigint[]) = 0 OR id = ANY (%(ids)
 
 -- hold_mirror
 -- One mirror as it is kept, and as it will be kept until this transaction ends: whoever begins it anew waits.
-SELECT state, error, coalesce((applied_lsn::pg_lsn - '0/0'::pg_lsn)::bigint, 0) AS lsn FROM strata.cdc_dataset
+SELECT state, error, coalesce((applied_lsn::pg_lsn - '0/0'::pg_lsn)::bigint, 0) AS lsn, origin FROM strata.cdc_dataset
 WHERE dataset = %(dataset)s FOR SHARE;
 
 -- show_mirror
 -- One mirror as it is kept, and how far it is as a position; none where it was never begun.
-SELECT state, error, coalesce((applied_lsn::pg_lsn - '0/0'::pg_lsn)::bigint, 0) AS lsn FROM strata.cdc_dataset WHERE dataset = %(dataset)s;
+SELECT state, error, coalesce((applied_lsn::pg_lsn - '0/0'::pg_lsn)::bigint, 0) AS lsn, origin FROM strata.cdc_dataset WHERE dataset = %(dataset)s;

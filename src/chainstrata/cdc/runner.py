@@ -27,7 +27,7 @@ from chainstrata.cdc.history import list_spans
 from chainstrata.cdc.mirror import GONE, MirrorSink
 from chainstrata.cdc.model import POSTGRES_EPOCH, Batch, Changes, group, show_lsn
 from chainstrata.cdc.options import Options
-from chainstrata.cdc.origin import Origin, Origins
+from chainstrata.cdc.origin import Origin, Origins, read_origins
 from chainstrata.cdc.pipe import Pipe
 from chainstrata.cdc.planner import Health, judge, percentiles, read_switches, refuse_too_many
 from chainstrata.cdc.sink import Position, Source, Taken
@@ -424,7 +424,7 @@ class Capture:
         self._undecided = True
         try:
             files = {followed.name: await list_files(self._database, followed.dataset) for followed in waiting}
-            origins = await self._origins.read(followed.dataset for followed in waiting)
+            origins = await read_origins(self._database, [followed.dataset for followed in waiting])
             async with slots.export_snapshot(self._database.conninfo) as (snapshot, lsn):
                 work: list[Callable[[], Awaitable[None]]] = []
                 for followed in waiting:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from chainstrata.cdc import Mirrors, State
 from chainstrata.cdc.model import parse_lsn, show_lsn
+from chainstrata.cdc.origin import Origin, judge_origin, read_origins
 from chainstrata.cdc.slot import QUERIES, find_slot, slot_name
 from chainstrata.cdc.store import Store
 from chainstrata.config import CDC_KEPT_MB, CDC_SLOT, Config
@@ -97,19 +98,28 @@ class MirrorNeeds:
 
     def __init__(self, database: Database, catalog: Catalog) -> None:
         self._database = database
-        self._mirrored = frozenset(dataset.full_name for dataset in catalog if dataset.mirror is not None)
+        self._mirrored = {dataset.full_name: dataset for dataset in catalog if dataset.mirror is not None}
 
     def concerns(self, table: str) -> bool:
         return table in self._mirrored
 
     async def blocks(self, leaving: Leaving) -> str | None:
         row = await self._database.fetch_one(QUERIES.show_mirror, {"dataset": leaving.table})
-        return _why(row, leaving)
+        return _why(row, leaving) or await self._missed(self._database, row, leaving)
 
     async def let_go(self, connection: Connection, leaving: Leaving) -> None:
-        reason = _why(await connection.fetch_one(QUERIES.hold_mirror, {"dataset": leaving.table}), leaving)
+        row = await connection.fetch_one(QUERIES.hold_mirror, {"dataset": leaving.table})
+        reason = _why(row, leaving) or await self._missed(connection, row, leaving)
         if reason is not None:
             raise MirrorsBehind(f"{leaving.table}: {reason}", hint="`chainstrata cdc status` says more.")
+
+    async def _missed(self, reader: Database | Connection, row: Any, leaving: Leaving) -> str | None:
+        """Return why changes may have passed a mirror by unseen. Whoever follows the log finds that out too, but perhaps a moment later."""
+        if row is None or row.origin is None or row.state == State.ENDED:
+            return None
+        found = await read_origins(reader, [self._mirrored[leaving.table]])
+        problem = judge_origin(leaving.table, Origin.of(row.origin), found.get(leaving.table))
+        return problem.message if problem else None
 
 
 def _why(row: Any, leaving: Leaving) -> str | None:
