@@ -211,6 +211,15 @@ async def test_a_connection_goes_on_after_a_body_that_nobody_wanted(served: Serv
             assert (await answer_of(reader))[0] == 401
 
 
+async def test_a_connection_goes_on_after_the_head_of_a_stream(served: Served) -> None:
+    paths = ("datasets/demo.prices/rows?format=ndjson", "datasets/demo.prices/tail", "datasets", "datasets/demo.prices/rows?limit=0")
+    async with connected(served) as (reader, writer):
+        for path, status in zip(paths, (200, 200, 200, 422), strict=True):
+            writer.write(f"HEAD /api/v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n".encode())
+            head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)).decode()
+            assert int(head.split()[1]) == status, head
+
+
 async def test_a_body_without_end_is_hung_up_on_after_its_answer(served: Served) -> None:
     async with connected(served) as (reader, writer):
         writer.write(head_of(served, "Transfer-Encoding: chunked"))

@@ -16,13 +16,14 @@ import pyarrow.ipc
 import pytest
 
 from chainstrata import partitions
+from chainstrata.api import build_api
 from chainstrata.api.tails import write_event
 from chainstrata.engines.postgres import Database
 from chainstrata.engines.postgres.waiting import happened
 from chainstrata.model import Catalog
 from chainstrata.node import Platform
 from chainstrata.query import Event, TooManyWatchers, Wanted, tail
-from tests.fixtures.api import aclosing_platform, make_platform, open_client
+from tests.fixtures.api import NODE, aclosing_platform, list_routes, make_platform, open_client
 from tests.fixtures.demo import create_demo, demo_catalog
 from tests.fixtures.samples import Sampled
 
@@ -94,6 +95,43 @@ async def test_datasets_are_told_as_they_are_declared(client: httpx.AsyncClient,
     assert {one["name"]: one["json"] for one in prices["columns"]} == {
         "coin_id": "text", "ts": "text", "price": "text", "supply": "text", "height": "text", "source": "text"
     }  # fmt: skip
+
+
+STANDING = ("content-type", "etag", "cache-control", "vary", "x-freshness-latest", "x-freshness-open", "x-freshness-final", "allow")
+
+
+async def test_head_answers_as_get_does_without_a_body(client: httpx.AsyncClient, platform: Platform) -> None:
+    app = build_api(platform, lambda: NODE)
+    paths = {path for method, path in list_routes(app) if method == "GET" and not path.endswith("/tail")}
+    good = 0
+    for template in sorted(paths | {"/api/v1/ingest/demo.prices", "/nowhere"}):
+        path = template.replace("rollups/{name}", "rollups/demo.prices.hourly").replace("{name}", "demo.prices")
+        params = {"filter": "coin_id:btc", "every": "1h"} if path.endswith("/filled") else {}
+        got, head = await client.get(path, params=params), await client.head(path, params=params)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert {name: head.headers.get(name) for name in STANDING} == {name: got.headers.get(name) for name in STANDING}, path
+        assert head.headers.keys() == got.headers.keys(), path
+        good += head.status_code == 200
+    assert good > 12
+    tag = (await client.head("/api/v1/datasets/demo.prices/rows")).headers["ETag"]
+    same = await client.get("/api/v1/datasets/demo.prices/rows", headers={"If-None-Match": tag})
+    assert (same.status_code, same.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["rows?format=ndjson", "rows?format=arrow", "tail"])
+async def test_head_of_a_stream_does_not_make_it(client: httpx.AsyncClient, platform: Platform, path: str) -> None:
+    head = await asyncio.wait_for(client.head(f"/api/v1/datasets/demo.prices/{path}"), 20)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Type"].partition(";")[0] in {
+        "application/x-ndjson",
+        "application/vnd.apache.arrow.stream",
+        "text/event-stream",
+    }
+    assert ("X-Freshness-Lsn" in head.headers) is (path != "tail")
+    # The connection that read for it is used on.
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(client.head(f"/api/v1/datasets/demo.prices/{path}") for _ in range(30)))
+    assert len((await get(client, "datasets/demo.prices/rows"))["data"]) == 30
 
 
 async def test_rows_come_exactly_and_with_their_freshness(client: httpx.AsyncClient, platform: Platform) -> None:

@@ -12,6 +12,7 @@ from chainstrata.api.access import Doorkeeper, guard
 from chainstrata.api.backfills import backfills_router
 from chainstrata.api.bodies import SmallBodies
 from chainstrata.api.errors import handle_errors
+from chainstrata.api.heads import Heads
 from chainstrata.api.jobs import jobs_router
 from chainstrata.api.parameters import refuse_unknown
 from chainstrata.api.questions import add_questions
@@ -27,7 +28,8 @@ DESCRIPTION = """The data tier of a blockchain product.
 Every error answers `{"error": {"code", "message", "hint"}}`; `code` is stable. Every answer carries `X-Request-ID`, the
 caller's own if it sent one; the node's log names it.
 
-A key goes along as `Authorization: Bearer KEY`. On the node's own machine, in development mode, reading takes none."""
+Whatever answers GET answers HEAD with the same headers. A key goes along as `Authorization: Bearer KEY`. On the node's own
+machine, in development mode, reading takes none."""
 
 
 def create_app(platform: Platform, node: Callable[[], NodeStatus]) -> ASGIApp:
@@ -52,6 +54,7 @@ def build_api(platform: Platform, node: Callable[[], NodeStatus]) -> FastAPI:
     app.state.doorkeeper = Doorkeeper(platform.keys, platform.config)
     handle_errors(app)
     app.add_middleware(SmallBodies)
+    app.add_middleware(Heads)
     # Looked through in this order at every request, so those that are asked most come first.
     app.include_router(reads.router, prefix=PREFIX)
     app.include_router(filled.router, prefix=PREFIX)

@@ -1,4 +1,4 @@
-"""One shape for every answer with rows, and its freshness: in the answer, or in headers where the answer is a stream.
+"""One shape for every answer with rows, and its freshness: in the headers, and in the answer itself where that is not a stream.
 
     {"data": [...], "page": {"next": ..., "limit": ...}, "freshness": {...}}
 
@@ -6,10 +6,10 @@ An answer to a request that names what it has already (`If-None-Match`) is empty
 """
 
 import hashlib
-import json
 import zlib
 from collections.abc import AsyncIterator
-from datetime import datetime
+from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -57,9 +57,16 @@ class RowsAnswer(BaseModel):
 
 def freshness_headers(freshness: Freshness) -> dict[str, str]:
     """Return the freshness as headers, `X-Freshness-Lsn` and so on; what is not known is left out."""
-    found = json.loads(to_json(freshness))
-    shown = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items() if value is not None}
-    return {f"X-Freshness-{name.replace('_', '-').title()}": value for name, value in shown.items()}
+    return {header: _shown(value) for name, header in _HEADERS if (value := getattr(freshness, name)) is not None}
+
+
+_HEADERS: Final = tuple((field.name, f"X-Freshness-{field.name.replace('_', '-').title()}") for field in fields(Freshness))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def answer_page(request: Request, page: Page, limit: int, freshness: Freshness) -> Response:
@@ -71,9 +78,9 @@ def answer_rows(request: Request, rows: bytes, limit: int, freshness: Freshness,
     """Return rows, a JSON list of objects, in the envelope."""
     data = b'"data":%b,"page":%b' % (rows, to_json({"next": next, "limit": limit}))
     tag = f'W/"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept, Accept-Encoding, Authorization"}
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept, Accept-Encoding, Authorization", **freshness_headers(freshness)}
     if {"*", tag} & {given.strip() for given in request.headers.get("if-none-match", "").split(",")}:
-        return Response(status_code=304, headers={**headers, **freshness_headers(freshness)})
+        return Response(status_code=304, headers=headers)
     body = b'{%b,"freshness":%b}' % (data, to_json(freshness))
     packing = accepted_packing(request) if len(body) >= SMALL else ""
     if packing:

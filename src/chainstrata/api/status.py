@@ -27,7 +27,6 @@ class HealthAnswer(BaseModel):
     uptime_seconds: float
 
 
-@health_router.head("/health", include_in_schema=False)
 @health_router.get(
     "/health", summary="Whether the node can do its work", responses={503: {"model": HealthAnswer, "description": "It cannot."}}
 )
