@@ -203,6 +203,8 @@ async def test_rows_are_limited_by_time_value_column_and_as_of(client: httpx.Asy
         ("datasets/demo.coins/latest", 422, "no_entity"),
         ("rollups/demo.prices.daily", 404, "unknown_name"),
         ("rollups/demo.prices.hourly?filter=price:1", 404, "unknown_name"),
+        ("rollups/demo.prices.hourly?filter=price:1&format=ndjson", 404, "unknown_name"),
+        ("rollups/demo.prices.hourly?cursor=x&format=arrow", 422, "cursor_invalid"),
         ("datasets/demo.prices/rows?format=ndjson&filter=ts:yesterdayish", 400, "bad_value"),
     ],
 )
@@ -242,6 +244,49 @@ async def test_buckets_are_live_or_as_they_are_kept(client: httpx.AsyncClient, p
     assert [row["is_open"] for row in ended["data"]] == [False]
     assert [row["coin_id"] for row in await follow(client, path, limit=1)] == ["ada", "btc", "btc", "eth"]
     assert (await get(client, path, as_of="1900-01-01T00:00:00Z"))["data"] == []
+
+
+BUCKET_QUESTIONS: list[dict[str, Any]] = [
+    {},
+    {"live": False},
+    {"filter": "coin_id:btc"},
+    {"filter": ["coin_id:btc", "coin_id:eth", "coin_id:none"], "columns": "samples"},
+    {"as_of": when(30).isoformat()},
+    {"from": when(30).isoformat(), "to": when(20).isoformat()},
+    {"from": when(-60).isoformat(), "to": when(60).isoformat()},
+]
+
+
+@pytest.mark.parametrize("asked", BUCKET_QUESTIONS)
+async def test_buckets_come_as_lines_and_as_arrow_too(client: httpx.AsyncClient, platform: Platform, asked: dict[str, Any]) -> None:
+    await platform.rollups.refresh()
+    await platform.ingest("demo.prices", [{"coin_id": coin, "ts": when(-45), "price": "0.1"} for coin in ("ada", "btc")])
+    path = "rollups/demo.prices.hourly"
+    rows = await follow(client, path, **asked, limit=2)
+    lines = await client.get(f"/api/v1/{path}", params=asked, headers={"Accept": "application/x-ndjson"})
+    assert lines.headers["Content-Type"].startswith("application/x-ndjson")
+    assert [json.loads(line) for line in lines.text.splitlines()] == rows
+    arrow = await client.get(f"/api/v1/{path}", params={**asked, "format": "arrow"}, headers={"Accept-Encoding": "identity"})
+    table = pa.ipc.open_stream(arrow.content).read_all()
+    assert set(table.column_names) >= {"coin_id", "samples", "is_open"}
+    assert [(row["coin_id"], row["samples"], row["is_open"]) for row in table.to_pylist()] == [
+        (row["coin_id"], row["samples"], row["is_open"]) for row in rows
+    ]
+    assert [str(row.get("price_last")) for row in table.to_pylist()] == [str(row.get("price_last")) for row in rows]
+    assert [name for name in table.column_names if name.endswith("_sketch") or name == "created_at"] == []
+    for answer in (lines, arrow):
+        assert answer.status_code == 200
+        assert answer.headers["X-Freshness-Lsn"]
+    if len(rows) > 1:
+        page = await get(client, path, **asked, limit=1)
+        rest = await client.get(f"/api/v1/{path}", params={**asked, "cursor": page["page"]["next"], "format": "ndjson", "limit": 1})
+        assert [json.loads(line) for line in rest.text.splitlines()] == rows[1:2]
+
+
+async def test_a_stream_of_buckets_says_that_none_is_open_where_that_is_certain(client: httpx.AsyncClient) -> None:
+    path = "/api/v1/rollups/demo.prices.hourly?format=ndjson"
+    assert (await client.get(path, params={"to": when(0).isoformat()})).headers["X-Freshness-Open"] == "false"
+    assert "X-Freshness-Open" not in (await client.get(path)).headers
 
 
 @pytest.mark.parametrize("packing", ["", "gzip", "zstd"])
@@ -315,7 +360,13 @@ async def test_every_dataset_and_rollup_of_every_pack_can_be_read(sampled: Sampl
                     assert bool((await get(client, f"{path}/latest", limit=3))["data"]) == bool(first["data"]), path
                 for rollup in dataset.rollups:
                     for live in (True, False):
-                        await get(client, f"rollups/{dataset.full_name}.{rollup.name}", limit=3, live=live)
+                        bucketed = f"rollups/{dataset.full_name}.{rollup.name}"
+                        page = await get(client, bucketed, limit=3, live=live, to="2026-12-01T00:00:00Z")
+                        asked = {"limit": "3", "live": str(live), "to": "2026-12-01T00:00:00Z"}
+                        lines = await client.get(f"/api/v1/{bucketed}", params={**asked, "format": "ndjson"})
+                        assert [json.loads(line) for line in lines.text.splitlines()] == page["data"], bucketed
+                        arrow = await client.get(f"/api/v1/{bucketed}", params={**asked, "format": "arrow"})
+                        assert pa.ipc.open_stream(arrow.content).read_all().num_rows == len(page["data"]), bucketed
             one = await get(client, "datasets/validators.snapshots/rows", limit=1)
             assert isinstance(one["freshness"]["final"], bool)
 

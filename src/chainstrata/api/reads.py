@@ -1,12 +1,13 @@
 """Every dataset and roll-up, read by its declaration: what there is, rows, the latest of each entity, buckets."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from sqlalchemy import Table
 
 from chainstrata.access import Role
 from chainstrata.api.access import ThePlatform, guard
@@ -15,9 +16,21 @@ from chainstrata.api.envelope import ARROW, JSON, NDJSON, ArrowWriter, RowsAnswe
 from chainstrata.api.errors import InvalidRequest, documented
 from chainstrata.api.examples import BUCKETS, ROWS
 from chainstrata.api.parameters import WRITTEN
+from chainstrata.engines.postgres.arrow import Batches
 from chainstrata.model import Dataset, Interval, read_table
 from chainstrata.node import Platform
-from chainstrata.query import BucketPage, Freshness, Order, Wanted, chosen_columns, make_page, read_cursor, write_cursor
+from chainstrata.query import (
+    BucketLines,
+    BucketPage,
+    BucketRows,
+    Freshness,
+    Order,
+    Wanted,
+    chosen_columns,
+    make_page,
+    read_cursor,
+    write_cursor,
+)
 
 router: Final = APIRouter(tags=["data"], dependencies=[Depends(guard(Role.READ))])
 MOST: Final = 10_000
@@ -117,7 +130,8 @@ async def get_rows(
     media_type = _stream_type(request, format)
     if media_type:
         whole = replace(wanted, limit=limit if "limit" in request.query_params else 0)
-        return await _stream(request, _WRITERS[media_type](platform, name, whole), freshness, media_type)
+        opened = platform.reader.lines(name, whole) if media_type == NDJSON else platform.reader.arrow(name, whole)
+        return await _stream(request, opened, freshness, media_type)
     page = await platform.reader.rows(name, wanted)
     return answer_page(request, page, limit, replace(freshness, final=page.final))
 
@@ -146,7 +160,7 @@ async def get_latest(
     return answer_page(request, page, limit, replace(freshness, final=page.final))
 
 
-@router.get("/rollups/{name}", summary="Buckets of a roll-up", responses=answers(BUCKETS), response_model=None)
+@router.get("/rollups/{name}", summary="Buckets of a roll-up", responses=answers(BUCKETS, streams=True), response_model=None)
 async def get_buckets(
     request: Request,
     platform: ThePlatform,
@@ -161,38 +175,57 @@ async def get_buckets(
     live: Annotated[bool, Query(description="With all that is not folded yet; false: as they are kept.")] = True,
     limit: Limit = 1000,
     cursor: Cursor = None,
+    format: Format = None,  # noqa: A002
 ) -> Response:
-    """Buckets in the order of key and time. `live` ones are what the rows give at this moment, late and corrected ones included.
+    """Buckets in the order of key and time, a page at a time; or all of them as a stream, with `format` or `Accept`.
 
+    `live` ones are what the rows give at this moment, late and corrected ones included; `is_open` are those that have not ended.
     With `as_of`, buckets that had ended by then, with the rows about them as they are known now.
     """
     dataset, rollup = platform.catalog.rollup(name)
     table = read_table(rollup, dataset.table, platform.catalog.pack_of(dataset).rollup_table(dataset, rollup))
     key = (*rollup.by, rollup.bucket)
     every = rollup.every
-    end = aware(to) or datetime.now(UTC)
-    moment = aware(as_of)
+    now, moment = datetime.now(UTC), aware(as_of)
+    end = aware(to) or now
     if moment is not None:
         end = min(end, every.floor(moment))
     begin = aware(start) or back(every, end)
-    known = [column for column in list(table.c.keys()) if not column.endswith("_sketch") and column not in ("created_at", "updated_at")]
-    chosen = tuple(column for column in chosen_columns(name, table, key, split_columns(columns)) if columns or column in known)
+    chosen = _bucket_columns(name, table, key, columns)
     after = read_cursor(cursor, name, Order.ASC, key) if cursor else []
+    asked: dict[str, Any] = {"live": live, "keys": split_filters(filters), "after": after}
     freshness = await platform.pulse.of(dataset, as_of=moment)
+    media_type = _stream_type(request, format)
+    if media_type:
+        # Nothing from the start of one bucket to the same is no bucket.
+        span = (begin, end) if begin < end else (every.floor(begin), every.floor(begin))
+        asked["limit"] = limit if "limit" in request.query_params else None
+        opened = _open_buckets(platform, name, span, asked, media_type, (table, chosen))
+        return await _stream(request, opened, replace(freshness, open=False if end <= every.floor(now) else None), media_type)
     page = make_page("", limit, str)
     if begin < end:
-        [row] = await platform.rollups.read(
-            name,
-            begin,
-            end,
-            live=live,
-            keys=split_filters(filters),
-            after=after,
-            limit=limit + 1,
-            wrap=BucketPage(table, chosen),
-        )
+        [row] = await platform.rollups.read(name, begin, end, **asked, limit=limit + 1, wrap=BucketPage(table, chosen))
         page = make_page(row.body, limit, lambda last: write_cursor(name, Order.ASC, key, last), open=bool(row.any))
     return answer_page(request, page, limit, replace(freshness, open=bool(page.open), final=False if page.open else None))
+
+
+def _bucket_columns(name: str, table: Table, key: Sequence[str], columns: str | None) -> tuple[str, ...]:
+    """Return the columns of buckets to answer; sketches, which are for machines, if they are named alone."""
+    known = [column for column in list(table.c.keys()) if not column.endswith("_sketch") and column not in ("created_at", "updated_at")]
+    return tuple(column for column in chosen_columns(name, table, key, split_columns(columns)) if columns or column in known)
+
+
+def _open_buckets(
+    platform: Platform,
+    name: str,
+    span: tuple[datetime, datetime],
+    asked: dict[str, Any],
+    media_type: str,
+    shown: tuple[Table, tuple[str, ...]],
+) -> AbstractAsyncContextManager[Any]:
+    if media_type == NDJSON:
+        return platform.reader.lines_of(*platform.rollups.query(name, *span, **asked, wrap=BucketLines(*shown)))
+    return platform.reader.arrow_of(*platform.rollups.query(name, *span, **asked, wrap=BucketRows(*shown)))
 
 
 def _stream_type(request: Request, format: str | None) -> str:  # noqa: A002
@@ -203,7 +236,8 @@ def _stream_type(request: Request, format: str | None) -> str:  # noqa: A002
     return next((one for one in (NDJSON, ARROW) if one in accepted), "")
 
 
-async def _stream(request: Request, blocks: AsyncGenerator[bytes, None], freshness: Freshness, media_type: str) -> Response:
+async def _stream(request: Request, opened: AbstractAsyncContextManager[Any], freshness: Freshness, media_type: str) -> Response:
+    blocks = _lines(opened) if media_type == NDJSON else _arrow(opened)
     # What is wrong with the question shows before the first byte; then it is still an error, not a stream that breaks off.
     first = await anext(blocks, b"")
 
@@ -217,21 +251,18 @@ async def _stream(request: Request, blocks: AsyncGenerator[bytes, None], freshne
     return answer_stream(request, all_blocks(), freshness, media_type)
 
 
-async def _lines(platform: Platform, name: str, wanted: Wanted) -> AsyncGenerator[bytes, None]:
-    async with platform.reader.lines(name, wanted) as blocks:
+async def _lines(opened: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> AsyncGenerator[bytes, None]:
+    async with opened as blocks:
         async for block in blocks:
             yield block
 
 
-async def _arrow(platform: Platform, name: str, wanted: Wanted) -> AsyncGenerator[bytes, None]:
-    async with platform.reader.arrow(name, wanted) as batches:
+async def _arrow(opened: AbstractAsyncContextManager[Batches]) -> AsyncGenerator[bytes, None]:
+    async with opened as batches:
         writer = ArrowWriter(batches.schema)
         async for batch in batches:
             yield writer.add(batch)
         yield writer.end()
-
-
-_WRITERS: Final = {NDJSON: _lines, ARROW: _arrow}
 
 
 def split_columns(columns: str | None) -> Sequence[str]:

@@ -9,13 +9,15 @@ from chainstrata.query.freshness import Freshness, Pulse
 from chainstrata.query.model import Order, Page, Wanted
 from chainstrata.query.planner import MOST_BUCKETS, chosen_columns, json_kind, looked_up_by, read_cursor, why_no_history, write_cursor
 from chainstrata.query.runner import Reader, make_page
-from chainstrata.query.statements import BucketPage
+from chainstrata.query.statements import BucketLines, BucketPage, BucketRows
 from chainstrata.query.tail import Event, Tails, TooManyWatchers
 
 __all__ = [
     "MOST_BUCKETS",
     "AsOfNotKept",
+    "BucketLines",
     "BucketPage",
+    "BucketRows",
     "CursorInvalid",
     "EntityNeeded",
     "Event",

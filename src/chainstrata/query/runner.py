@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString, cast
 
-from chainstrata.engines.postgres import Database
+from chainstrata.engines.postgres import Database, Params
 from chainstrata.engines.postgres.arrow import Batches, open_arrow
 from chainstrata.engines.postgres.copying import copying
 from chainstrata.model import Catalog, Dataset, Interval
@@ -17,7 +17,7 @@ from chainstrata.query import statements
 from chainstrata.query.errors import NoEntity
 from chainstrata.query.model import Order, Page, Wanted
 from chainstrata.query.planner import check, check_filling, chosen_columns, read_cursor, write_cursor
-from chainstrata.query.statements import FINAL, as_lines, as_page, literal, parameter
+from chainstrata.query.statements import FINAL, as_lines, as_page, literal, parameter, sent
 
 _KEPT: Final = 2000
 
@@ -69,9 +69,19 @@ class Reader:
         check(dataset, wanted)
         columns = chosen_columns(name, dataset.table, dataset.key, wanted.columns)
         after = read_cursor(wanted.cursor, name, wanted.order, dataset.key) if wanted.cursor else []
-        statement = as_lines(columns, statements.rows(dataset, columns, wanted, after, literal))
+        statement = sent(as_lines(columns, statements.rows(dataset, columns, wanted, after, literal)))
         async with self._database.connection() as connection, copying(connection, statement) as blocks:
             yield blocks
+
+    @asynccontextmanager
+    async def lines_of(self, query: LiteralString, params: Params) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield what a query for lines of JSON gives, as `lines` does."""
+        async with self._database.connection() as connection, copying(connection, sent(connection.render(query, params))) as blocks:
+            yield blocks
+
+    def arrow_of(self, query: LiteralString, params: Params) -> AbstractAsyncContextManager[Batches]:
+        """Give what a query gives as Arrow batches, as `arrow` does."""
+        return open_arrow(self._database, query, params)
 
     @asynccontextmanager
     async def arrow(self, name: str, wanted: Wanted) -> AsyncIterator[Batches]:

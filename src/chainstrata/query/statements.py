@@ -74,15 +74,16 @@ def as_page(columns: Sequence[str], inner: sql.Composable, *, said: str = "") ->
 
 
 def as_lines(columns: Sequence[str], inner: sql.Composable) -> sql.Composed:
-    """Return the COPY that sends all rows of `inner`, a JSON object on each line.
-
-    JSON has no control characters, so with these two as its marks CSV writes it as it is.
-    """
+    """Return the query for all rows of `inner`, each as the text of a JSON object."""
     names = COMMA.join(sql.SQL("x.{}").format(sql.Identifier(column)) for column in columns)
-    return sql.SQL(
-        "COPY (SELECT row_to_json(r)::text FROM ({inner}) AS x CROSS JOIN LATERAL (SELECT {names}) AS r)"
-        " TO STDOUT (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')"
-    ).format(inner=inner, names=names)
+    return sql.SQL("SELECT row_to_json(r)::text FROM ({inner}) AS x CROSS JOIN LATERAL (SELECT {names}) AS r").format(
+        inner=inner, names=names
+    )
+
+
+def sent(lines: sql.Composable) -> sql.Composed:
+    """Return the COPY that sends lines of JSON. It has no control characters, so with these two as its marks CSV writes it as it is."""
+    return sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')").format(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,29 @@ class BucketPage:
     open: str = "is_open"
 
     def __call__(self, query: sql.Composable) -> sql.Composed:
+        return as_page((*self.columns, self.open), self.shaped(query), said=self.open)
+
+    def shaped(self, query: sql.Composable) -> sql.Composed:
+        """Return the query for the buckets as JSON is to hold them."""
         selected = COMMA.join(shaped(self.table, column) for column in self.columns)
-        inner = sql.SQL("SELECT {}, t.{} FROM ({}) AS t").format(selected, sql.Identifier(self.open), query)
-        return as_page((*self.columns, self.open), inner, said=self.open)
+        return sql.SQL("SELECT {}, t.{} FROM ({}) AS t").format(selected, sql.Identifier(self.open), query)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLines(BucketPage):
+    """Makes lines of JSON of a query for buckets."""
+
+    def __call__(self, query: sql.Composable) -> sql.Composed:
+        return as_lines((*self.columns, self.open), self.shaped(query))
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRows(BucketPage):
+    """Makes rows of a query for buckets, with their columns as they are."""
+
+    def __call__(self, query: sql.Composable) -> sql.Composed:
+        names = COMMA.join(sql.SQL("t.{}").format(sql.Identifier(column)) for column in (*self.columns, self.open))
+        return sql.SQL("SELECT {} FROM ({}) AS t").format(names, query)
 
 
 FINAL = "__final"

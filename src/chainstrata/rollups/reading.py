@@ -1,12 +1,13 @@
 """Queries that read roll-ups: as they are kept, with everything not yet folded, or as their rows say they should be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import sqlalchemy as sa
 from psycopg import sql
 
+from chainstrata.errors import UnknownName, UsageError
 from chainstrata.model.marking import floor_sql, identifier, step_sql, type_sql
 from chainstrata.model.rollup import Fold
 from chainstrata.rollups import holding
@@ -45,6 +46,22 @@ class Slice:
 
 
 ALL = Slice()
+
+
+def slice_of(level: Level, keys: Mapping[str, Sequence[Any]], after: Sequence[Any], limit: int | None) -> tuple[Slice, dict[str, Any]]:
+    """Return which buckets are wanted, and the values of its parameters."""
+    by = level.rollup.by
+    for key in keys:
+        if key not in by:
+            raise UnknownName(f"key of {level.name}", key, list(by))
+    if after and len(after) != len(by) + 1:
+        raise UsageError(f"a bucket of {level.name} is told by {', '.join([*by, level.rollup.bucket])}")
+    single = [key for key, values in keys.items() if len(values) == 1]
+    params: dict[str, Any] = {f"only_{key}": values[0] if key in single else list(values) for key, values in keys.items()}
+    params |= {f"after_{place}": value for place, value in enumerate(after)}
+    if limit is not None:
+        params["most"] = limit
+    return Slice(tuple(keys), tuple(single), bool(after), limit is not None), params
 
 
 def _selected(level: Level, relation: sql.Composable, wanted: Slice) -> sql.Composed:

@@ -223,17 +223,8 @@ class Rollups:
         as such or as text. `limit` is how many at most, from the one after `after` on, which is a key and a bucket. `wrap` makes
         another query of the buckets' own.
         """
-        path = self.path(name)
-        level = path[-1][1]
-        wanted, params = _slice(level, keys or {}, after, limit)
-        every = level.rollup.every
-        edge = every.floor(hi)
-        since = every.floor(lo)
-        # What held where the first bucket begins comes from those before it.
-        params |= {"lo": every.floor(since - timedelta(seconds=holding.reach(level))), "since": since}
-        params["hi"] = edge if edge == hi else every.shift(edge)
-        query = self._reading(path, wanted, wrap, live=live)
-        if wanted.single == wanted.keys:
+        query, params = self.query(name, lo, hi, live=live, keys=keys, after=after, limit=limit, wrap=wrap)
+        if all(len(values) == 1 for values in (keys or {}).values()):
             return await self._database.fetch_all(query, params)
 
         async def read_anew(connection: Connection) -> list[Any]:
@@ -241,6 +232,30 @@ class Rollups:
             return await connection.fetch_all(query, params)
 
         return await self._database.run(read_anew)
+
+    def query(
+        self,
+        name: str,
+        lo: datetime,
+        hi: datetime,
+        *,
+        live: bool = True,
+        keys: Mapping[str, Sequence[Any]] | None = None,
+        after: Sequence[Any] = (),
+        limit: int | None = None,
+        wrap: Wrap | None = None,
+    ) -> tuple[LiteralString, dict[str, Any]]:
+        """Return the query that `read` asks and its parameters, for who sends the answer on as it comes."""
+        path = self.path(name)
+        level = path[-1][1]
+        wanted, params = reading.slice_of(level, keys or {}, after, limit)
+        every = level.rollup.every
+        edge = every.floor(hi)
+        since = every.floor(lo)
+        # What held where the first bucket begins comes from those before it.
+        params |= {"lo": every.floor(since - timedelta(seconds=holding.reach(level))), "since": since}
+        params["hi"] = edge if edge == hi else every.shift(edge)
+        return self._reading(path, wanted, wrap, live=live), params
 
     def _reading(self, path: reading.Path, wanted: reading.Slice, wrap: Wrap | None, *, live: bool) -> LiteralString:
         """Return the query that reads a roll-up, put together the first time."""
@@ -447,24 +462,6 @@ class Rollups:
                     rows, sql.Identifier(source.time), sql.Literal(cut.isoformat())
                 )
                 await self._merge_late(connection, lower, sql.SQL("({})").format(fold(source, level, older)))
-
-
-def _slice(
-    level: Level, keys: Mapping[str, Sequence[Any]], after: Sequence[Any], limit: int | None
-) -> tuple[reading.Slice, dict[str, Any]]:
-    """Return which buckets are wanted, and the values of its parameters."""
-    by = level.rollup.by
-    for key in keys:
-        if key not in by:
-            raise UnknownName(f"key of {level.name}", key, list(by))
-    if after and len(after) != len(by) + 1:
-        raise UsageError(f"a bucket of {level.name} is told by {', '.join([*by, level.rollup.bucket])}")
-    single = [key for key, values in keys.items() if len(values) == 1]
-    params: dict[str, Any] = {f"only_{key}": values[0] if key in single else list(values) for key, values in keys.items()}
-    params |= {f"after_{place}": value for place, value in enumerate(after)}
-    if limit is not None:
-        params["most"] = limit
-    return reading.Slice(tuple(keys), tuple(single), bool(after), limit is not None), params
 
 
 def _most_keys(source: Source, level: Level, found: Any) -> float | None:
