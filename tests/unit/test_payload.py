@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from chainstrata.ingest import Limits, Payload, PayloadTooLarge
+from chainstrata.ingest.errors import FormNotTaken
 from chainstrata.ingest.intake import take
 from tests.fixtures import bad_payloads
 from tests.fixtures.bad_payloads import CORPUS, LIMITS, MB, TABLE, arrow, lines, parquet, read, rows, zstd
@@ -98,6 +99,18 @@ def test_texts_of_views_are_taken() -> None:
     assert taken.rows.column("name").to_pylist() == table.column("name").to_pylist()
     with pytest.raises(PayloadTooLarge):
         list(read(arrow(table), "arrow", "", Limits(unpacked=40)))
+
+
+@pytest.mark.parametrize("form", ["list_view", "large_list_view"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_views_of_lists_are_refused_for_what_they_are(form: str, inside: bool) -> None:
+    """Not for their size, which is small."""
+    tags: Any = pa.array([["x"], None], getattr(pa, form)(pa.string()))
+    table = pa.table({"name": ["a", "b"], "tags": pa.StructArray.from_arrays([tags], ["inner"]) if inside else tags})
+    for read_it in (lambda: read(arrow(table), "arrow", ""), lambda: take(table, TABLE)):
+        with pytest.raises(FormNotTaken, match=f"column 'tags' is a {form}") as refused:
+            list(read_it())
+        assert (refused.value.http_status, "plain list" in refused.value.hint) == (422, True)
 
 
 def test_the_largest_body_is_taken() -> None:

@@ -31,6 +31,15 @@ def no_such_column(table: str, name: str, known: Sequence[str]) -> UnfitColumn:
     return UnfitColumn(table, name[:200], "no such column, or one that is generated", hint=hint)
 
 
+class FormNotTaken(IngestError):
+    """A column in a form of Arrow that is not read: its values may lie over each other, so a few bytes could stand for gigabytes."""
+
+    code = "form_not_taken"
+
+    def __init__(self, column: str, form: str) -> None:
+        super().__init__(f"column {column!r} is a {form}, and views of lists are not taken", hint="Write it as a plain list.")
+
+
 class BatchRefused(IngestError):
     """A strict batch with rows that do not fit. Nothing of it was written."""
 

@@ -6,17 +6,17 @@ import numpy as np
 import pyarrow as pa
 
 from chainstrata.ingest.arrow import pc
-from chainstrata.ingest.errors import PayloadTooLarge
+from chainstrata.ingest.errors import FormNotTaken, PayloadTooLarge
 
-_ALIASING: Final = ("is_list_view", "is_large_list_view")
+_OVERLAPPING: Final = ("list_view", "large_list_view")
 
 
 def expand(table: Any, most: int) -> Any:
-    """Return the table with plain columns; raise `PayloadTooLarge` if a column would take more than `most` bytes."""
+    """Return the table with plain columns; raise `PayloadTooLarge` if one would take more than `most` bytes, `FormNotTaken` for a list view."""
     for number, field in enumerate(table.schema):
         kind = field.type
-        if any(getattr(pa.types, name)(kind) for name in _ALIASING):
-            raise PayloadTooLarge(f"{field.name}: {kind} has no size that can be told", hint="Write it as a plain list.")
+        if overlapping := _overlapping(kind):
+            raise FormNotTaken(field.name, overlapping)
         if _folded(kind):
             whole = table.column(number)
             size = sum(_size(chunk) for chunk in whole.chunks)
@@ -28,6 +28,17 @@ def expand(table: Any, most: int) -> Any:
             if size > most:
                 raise PayloadTooLarge(f"{field.name}: {size} bytes unpacked, at most {most} are taken")
     return table
+
+
+def _overlapping(kind: Any) -> str:
+    """Return the form, of the type or of a part of it, whose values may lie over each other; nothing if there is none."""
+    parts = [kind.field(number).type for number in range(kind.num_fields)]
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        parts.append(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        parts.append(kind.storage_type)
+    own = next((name for name in _OVERLAPPING if getattr(pa.types, f"is_{name}")(kind)), "")
+    return own or next(filter(None, map(_overlapping, parts)), "")
 
 
 def _folded(kind: Any) -> bool:
