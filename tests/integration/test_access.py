@@ -93,6 +93,43 @@ async def test_every_route_that_writes_leaves_an_entry_also_where_it_fails(datab
     assert len(writes) > 15
 
 
+WRONG_KEYS: list[dict[str, object]] = [
+    {"name": "x" * 101},
+    {"name": ""},
+    {"name": "a\nb"},
+    {"name": "no\u200bspace"},
+    {"name": "brief", "expires_days": 0},
+    {"name": "long", "expires_days": 99999},
+    {"name": "odd", "role": "emperor"},
+]
+
+
+async def test_a_key_refused_for_its_name_or_duration_is_on_record(platform: Platform) -> None:
+    keys = await make_keys(platform)
+    async with open_client(platform, keys[Role.ADMIN]) as client:
+        for number, wish in enumerate(WRONG_KEYS):
+            answer = await client.post("/api/v1/keys", json=wish, headers={"X-Request-ID": f"wish.{number}"})
+            assert 400 <= answer.status_code < 500, answer.text
+            [entry] = [one for one in await platform.audit.list_entries() if one.request == f"wish.{number}"]
+            assert (entry.actor, entry.outcome, entry.detail["code"]) == ("admin", "refused", answer.json()["error"]["code"])
+        before = len(await platform.audit.list_entries())
+        await client.get("/api/v1/keys?x=1")
+        await client.get("/api/v1/audit?limit=0")
+        await client.post("/api/v1/keys", json={"name": ""}, headers={"Authorization": "Bearer none"})
+        assert len(await platform.audit.list_entries()) == before, "reads, and those whom nobody knows, leave none"
+    for name, expires in (("", None), ("x" * 1000, None), ("a\0b", None), ("brief", timedelta(0)), ("long", timedelta(days=99999))):
+        with pytest.raises(UsageError):
+            await platform.keys.create(name, expires=expires, by=TESTER)
+        [entry, *_] = await platform.audit.list_entries()
+        assert (entry.actor, entry.action, entry.object, entry.outcome) == (
+            "tester",
+            "keys.create",
+            name[:100].replace("\0", ""),
+            "refused",
+        )
+    assert len(await platform.keys.list_keys()) == len(Role)
+
+
 async def test_a_key_ends_when_it_should(platform: Platform, stranger: httpx.AsyncClient) -> None:
     issued = await platform.keys.create("brief", expires=timedelta(days=1), by=TESTER)
     await platform.database.execute("UPDATE strata.api_key SET expires_at = now() - interval '1 second'")

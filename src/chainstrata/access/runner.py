@@ -24,6 +24,7 @@ QUERIES: Final = load_queries(__package__)
 BELIEVED_SECONDS: Final = 5.0
 BELIEVED_AWAY_SECONDS: Final = 900.0
 LONGEST: Final = timedelta(days=36500)
+_LONGEST_NAME: Final = 100
 _KEPT: Final = 1024
 
 
@@ -48,15 +49,16 @@ class Keys:
         self, name: str, role: Role = Role.READ, *, expires: timedelta | None = None, by: Caller, request: str = "-"
     ) -> Issued:
         """Make a key. `by` is who asks; what they make is recorded in the same transaction."""
-        if not 1 <= len(name) <= 100 or not name.isprintable():
-            raise UsageError(f"a key cannot be named {name!r}", hint="Give 1 to 100 printable characters.")
-        if expires is not None and not timedelta(0) < expires <= LONGEST:
-            raise UsageError(f"a key cannot be good for {expires}", hint="Give a duration such as 90d, of a hundred years at most.")
 
         async def work(connection: Connection) -> Issued:
             return await self._add(connection, name, role, expires, by, request)
 
-        async with self._recorded_if_not_done(by, "keys.create", name, request):
+        # Of a name that is none, no more is kept than of one that is.
+        async with self._recorded_if_not_done(by, "keys.create", name[:_LONGEST_NAME].replace("\0", ""), request):
+            if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+                raise UsageError(f"a key cannot be named {name[:_LONGEST_NAME]!r}", hint="Give 1 to 100 printable characters.")
+            if expires is not None and not timedelta(0) < expires <= LONGEST:
+                raise UsageError(f"a key cannot be good for {expires}", hint="Give a duration such as 90d, of a hundred years at most.")
             return await self._database.run(work)
 
     async def create_first(self, name: str = "first") -> Issued | None:

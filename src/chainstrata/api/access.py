@@ -10,8 +10,10 @@ from fastapi.openapi.models import HTTPBearer as BearerModel
 from fastapi.security.base import SecurityBase
 
 from chainstrata.access import LOCAL, Caller, Entry, KeyMissing, Keys, KeyUnknown, Limiter, NotAllowed, Outcome, Role
+from chainstrata.access.audit import describe
 from chainstrata.api.requests import request_id
 from chainstrata.config import API_LOCAL_READS, API_RATE, MODE, NODE_HOST, Config
+from chainstrata.errors import ChainStrataError
 from chainstrata.monitor import NodeStatus
 from chainstrata.node import Platform
 from chainstrata.node.http import is_loopback
@@ -65,14 +67,20 @@ class Doorkeeper:
         """Return who asks if they may do what takes this role. A write that is refused for the role is recorded."""
         caller = await self.identify(request)
         if caller.role.includes(role):
+            request.state.caller = caller
             return caller
         if caller.key is None:
             raise KeyMissing
         error = NotAllowed(caller.name, caller.role, role)
-        if request.method not in _READS:
-            entry = Entry(caller, f"{request.method} {request.url.path}", "", request_id(), Outcome.REFUSED, {"code": error.code})
-            await cast(Platform, request.app.state.platform).audit.add(entry)
+        await record_refused(request, caller, error)
         raise error
+
+
+async def record_refused(request: Request, caller: Caller, error: ChainStrataError) -> None:
+    """Record a write that was refused before its route was asked; of reads nothing is recorded."""
+    if request.method not in _READS:
+        entry = Entry(caller, f"{request.method} {request.url.path}", "", request_id(), Outcome.REFUSED, describe(error))
+        await cast(Platform, request.app.state.platform).audit.add(entry)
 
 
 class Guard(SecurityBase):

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from chainstrata.api.access import record_refused
 from chainstrata.api.requests import request_id
 from chainstrata.errors import ChainStrataError, UsageError
 
@@ -129,10 +130,14 @@ def _answer(error: ChainStrataError, *, problems: Sequence[str] = (), headers: d
     return error_answer(error.http_status, error.code, error.message, error.hint, problems=problems, headers=headers)
 
 
-async def _wrong_request(_: Request, error: Exception) -> Response:
+async def _wrong_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-    return _answer(InvalidRequest(problems), problems=problems)
+    refusal = InvalidRequest(problems)
+    # Nobody is there if the body was not even JSON: that shows before anybody is asked who they are.
+    if caller := getattr(request.state, "caller", None):
+        await record_refused(request, caller, refusal)
+    return _answer(refusal, problems=problems)
 
 
 async def _plain(request: Request, error: Exception) -> Response:
