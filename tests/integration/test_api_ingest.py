@@ -110,6 +110,22 @@ async def test_a_named_batch_is_taken_once(writer: httpx.AsyncClient, platform: 
     assert [entry.detail["repeated"] for entry in reversed(await entries(platform))] == [False, True, True]
 
 
+async def test_history_without_a_partition_is_told_how_to_get_in(writer: httpx.AsyncClient, platform: Platform) -> None:
+    rows = [*make_rows(3), *({"coin_id": "btc", "ts": (NOW - timedelta(days=800 + day)).isoformat(), "price": "1.5"} for day in range(4))]
+    for _ in range(2):
+        answer = (
+            await writer.post("/api/v1/ingest/demo.prices", content=lines(rows), headers={**NDJSON, "Idempotency-Key": "history"})
+        ).json()
+        assert (answer["accepted"], answer["quarantined"]) == (3, 4)
+        assert answer["hint"].startswith("4 rows are of times that no partition holds")
+        assert "`chainstrata quarantine replay demo.prices --make-partitions`" in answer["hint"]
+    done = await partitions.replay(platform.database, platform.catalog, "demo.prices", make_partitions=True)
+    assert (done.replayed, done.held) == (4, {})
+    other = {"coin_id": "btc", "ts": NOW.isoformat(), "price": "seven"}
+    answer = (await writer.post("/api/v1/ingest/demo.prices", content=lines([other]), headers=NDJSON)).json()
+    assert (answer["quarantined"], answer["hint"]) == (1, "")
+
+
 async def test_rows_that_do_not_fit_are_kept_aside_and_strict_refuses_all(writer: httpx.AsyncClient, platform: Platform) -> None:
     rows = [*make_rows(3), {"coin_id": "btc", "ts": NOW.isoformat(), "price": "seven"}]
     strict = await writer.post("/api/v1/ingest/demo.prices?strict=true", content=lines(rows), headers=NDJSON)

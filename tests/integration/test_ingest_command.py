@@ -77,6 +77,21 @@ async def test_a_dry_run_says_what_would_become_of_the_rows(command: Run, files:
     assert "yesterday" in said
 
 
+async def test_history_is_told_how_to_get_in(command: Run, tmp_path: Path, packs: Database) -> None:
+    old = tmp_path / "old.csv"
+    old.write_text("coin_id,minute_ts,price_usd\n" + "".join(f"x,2019-05-0{day}T00:00:00Z,5\n" for day in range(1, 4)))
+    _, text, said = await command(old, "--dry-run", as_json=False)
+    assert "3 not taken" in text
+    assert "chainstrata partitions ensure prices.minute --from" in said
+    code, _, said = await command(old, as_json=False)
+    assert (code, await count(packs)) == (0, (0, 3))
+    [hinted] = [line for line in said.splitlines() if "--make-partitions" in line]
+    told = hinted.partition("`")[2].partition("`")[0].split()
+    assert told[:4] == ["chainstrata", "quarantine", "replay", "prices.minute"]
+    assert await asyncio.to_thread(run, [*told[1:], "--set", f"postgres.url={packs.conninfo}", "--home", str(tmp_path / "home")]) == 0
+    assert (await count(packs))[0] == 3
+
+
 async def test_nothing_is_read_where_a_file_is_missing(command: Run, files: Path, packs: Database) -> None:
     for wrong in (files / "missing.csv", files / "notes.txt", files.parent / "home", "-"):
         (files.parent / "home").mkdir(exist_ok=True)

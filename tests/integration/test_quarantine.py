@@ -63,6 +63,16 @@ async def test_a_row_outside_every_partition_goes_in_once_one_exists(database: D
     assert states == ["replayed", "replayed"]
 
 
+async def test_partitions_are_made_where_rows_are_and_not_between(database: Database, catalog: Catalog) -> None:
+    days = [OLD - timedelta(days=40_000), OLD, OLD + timedelta(days=1), OLD + timedelta(days=2), OLD + timedelta(days=900)]
+    await hold(database, *map(refused, days))
+    before = len(await partitions.list_all(database, catalog, ["demo.prices"]))
+    assert (await partitions.replay(database, catalog, "demo.prices", make_partitions=True)).replayed == 5
+    [(_, found), *_] = await partitions.list_all(database, catalog, ["demo.prices"])
+    assert len([one for one in found if one.span.start < OLD + timedelta(days=1000)]) == 5
+    assert len(await partitions.list_all(database, catalog, ["demo.prices"])) == before
+
+
 async def test_the_same_row_again_is_counted(database: Database, catalog: Catalog) -> None:
     await hold(database, refused(OLD), refused(OLD), refused(OLD, "2"), batch="1")
     await hold(database, refused(OLD), batch="2")

@@ -131,6 +131,7 @@ INGEST: Final[dict[str, Any]] = {
     "lsn": "0/1A2B3C8",
     "repeated": False,
     "spooled": 0,
+    "hint": "",
 }
 
 FRESHNESS: Final[dict[str, Any]] = {

@@ -62,6 +62,7 @@ class IngestAnswer(BaseModel):
     lsn: str = Field(description="Position of the log at which they are written.")
     repeated: bool = Field(description="A batch of this name was taken before; these are its counts and nothing was written.")
     spooled: int = Field(description="Safe on disk, and written as soon as PostgreSQL is back; what becomes of them is not known yet.")
+    hint: str = Field(description="What puts rows in that are in quarantine because no partition holds their time; else empty.")
 
 
 _BODY: Final = {
@@ -118,7 +119,7 @@ async def post_rows(
     if counts["spooled"]:
         await platform.audit.add(replace(entry, outcome=Outcome.DONE, detail=counts))
         response.status_code = 202
-    return IngestAnswer(dataset=answer.dataset, lsn=answer.lsn, **counts)
+    return IngestAnswer(dataset=answer.dataset, lsn=answer.lsn, hint=answer.hint, **counts)
 
 
 async def _take(request: Request, platform: Platform, entry: Entry, *, strict: bool, batch: str, encoding: str) -> "Answer":

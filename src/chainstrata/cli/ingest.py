@@ -128,6 +128,8 @@ async def _ingest_file(platform: "Platform", load: _Load, path: Path) -> _Done:
 
 
 def _render(load: _Load, done: list[_Done]) -> None:
+    from chainstrata.ingest import Answer
+
     for one in done:
         if one.error is None:
             output().line(f"{one.name}: {_describe(one.answer)}{_pace(one.answer.rows, one.seconds)}")
@@ -143,6 +145,14 @@ def _render(load: _Load, done: list[_Done]) -> None:
         output().note("Nothing was written.")
     elif any(one.answer.quarantined for one in done):
         output().note(f"`chainstrata quarantine list {load.dataset}` says why rows were not taken.")
+    whole = sum((one.answer for one in done), Answer(load.dataset))
+    if load.dry_run and whole.outside:
+        output().note(
+            f"{show_count(whole.outside)} rows are of times that no partition holds:"
+            f" `chainstrata partitions ensure {load.dataset} --from … --to …` makes partitions for them."
+        )
+    elif whole.hint:
+        output().note(whole.hint)
 
 
 def _called(path: Path) -> str:

@@ -14,7 +14,7 @@ from chainstrata.engines.postgres import Connection
 from chainstrata.engines.postgres.errors import StatementFailed
 from chainstrata.ingest.claims import Receipt
 from chainstrata.ingest.errors import UnfitColumn
-from chainstrata.ingest.model import Answer, Witness
+from chainstrata.ingest.model import Answer, Witness, count_outside
 from chainstrata.ingest.python_rows import Taken, take_rows
 from chainstrata.ingest.runner import Batch, Ingest, is_worth_care
 from chainstrata.ingest.wire import WireTable
@@ -44,8 +44,9 @@ class _Share:
 
     def answer(self, dataset: str, lsn: str) -> Answer:
         counts = self.counts
-        refused = len(self.batch.refused) + len(self.refused)
-        return Answer(dataset, counts.accepted, counts.updated, counts.unchanged, self.merged, refused, lsn)
+        refused = [*self.batch.refused, *self.refused]
+        outside = count_outside(refused)
+        return Answer(dataset, counts.accepted, counts.updated, counts.unchanged, self.merged, len(refused), lsn, outside=outside)
 
 
 class Given(Protocol):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from psycopg import sql
 
 from chainstrata.engines.postgres import Connection
+from chainstrata.packs.strata.quarantine import Reason, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class Answer:
 
     Every row is in exactly one of the counts: `accepted` written anew, `updated` over one with its key, `unchanged` because
     nothing new was in it, `merged` into roll-ups because it came too late to be kept, `quarantined` with its reason, `spooled`
-    because PostgreSQL was away: safe on disk, and written by itself when it is back.
+    because PostgreSQL was away: safe on disk, and written by itself when it is back. `outside` is how many of the quarantined
+    are of times that no partition holds.
     """
 
     dataset: str
@@ -28,6 +30,18 @@ class Answer:
     lsn: str = ""
     repeated: bool = False
     spooled: int = 0
+    outside: int = 0
+
+    @property
+    def hint(self) -> str:
+        """Return what puts rows in that only lack a partition; nothing if there are none."""
+        if not self.outside:
+            return ""
+        return (
+            f"{self.outside} rows are of times that no partition holds, as history is and what a wrong clock says."
+            f" `chainstrata quarantine replay {self.dataset} --make-partitions` makes partitions for them"
+            f" and puts them in; `chainstrata partitions ensure {self.dataset} --from … --to …` makes them before more is sent."
+        )
 
     @property
     def rows(self) -> int:
@@ -44,7 +58,13 @@ class Answer:
             other.lsn or self.lsn,
             self.repeated and other.repeated,
             self.spooled + other.spooled,
+            self.outside + other.outside,
         )
+
+
+def count_outside(refusals: Sequence[Refused]) -> int:
+    """Return how many rows were refused because no partition holds their time."""
+    return sum(one.reason is Reason.NO_PARTITION for one in refusals)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from chainstrata.ingest.claims import Receipt, check_name, claim, count_taken
 from chainstrata.ingest.copy import copy_rows
 from chainstrata.ingest.errors import BatchRefused, TableMissing, UnfitColumn
 from chainstrata.ingest.intake import take
-from chainstrata.ingest.model import Answer, LateRows, Piece, Witness
+from chainstrata.ingest.model import Answer, LateRows, Piece, Witness, count_outside
 from chainstrata.ingest.payload import Format
 from chainstrata.ingest.python_rows import Taken
 from chainstrata.ingest.sift import Misfit, find_misfits, refused, ticks_of, times_of, told_instant, without
@@ -304,7 +304,9 @@ class Ingest:
                     counts.add(await writer.write(connection, batch.rows, careful=careful))
             merged = await self.merge_late(connection, writer, batch.late)
             await add_rows(connection, dataset, refusals, source=origin or None, batch=name or None)
-            answer = Answer(dataset, counts.accepted, counts.updated, counts.unchanged, merged, len(refusals))
+            answer = Answer(
+                dataset, counts.accepted, counts.updated, counts.unchanged, merged, len(refusals), outside=count_outside(refusals)
+            )
             if witness:
                 await witness(connection, answer)
             if claimed:

@@ -158,10 +158,11 @@ def _rounds(rows: Any, keys: list[str]) -> Iterator[Any]:
 
 def refused(dataset: Dataset, rows: Any, misfits: Sequence[Misfit]) -> list[Refused]:
     """Return rows as quarantine keeps them."""
-    picked = row_dicts(rows.take(pa.array([misfit.row for misfit in misfits], pa.int64())))
+    picked = rows.take(pa.array([misfit.row for misfit in misfits], pa.int64()))
+    moments = _moments(picked.column(dataset.time)) if dataset.time in picked.schema.names else [None] * len(misfits)
     return [
-        Refused(misfit.reason, misfit.detail, content=row_json(row), row_time=_moment(row.get(dataset.time)))
-        for misfit, row in zip(misfits, picked, strict=True)
+        Refused(misfit.reason, misfit.detail, content=row_json(row), row_time=moment)
+        for misfit, row, moment in zip(misfits, row_dicts(picked), moments, strict=True)
     ]
 
 
@@ -187,8 +188,18 @@ def _python_value(scalar: Any) -> Any:
         return f"{getattr(scalar, 'value', scalar)} as {scalar.type}"
 
 
-def _moment(value: Any) -> datetime | None:
-    return value if isinstance(value, datetime) and value.tzinfo else None
+def _moments(column: Any) -> list[datetime | None]:
+    """Return the instants of a column, which may be text still; None for what is none, or none that Python has a name for."""
+    if len(column) and (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        try:
+            column = pc.cast(column, pa.timestamp("us", tz="UTC"))
+        except pa.ArrowInvalid:
+            if len(column) == 1:
+                return [None]
+            # By halves, so that one that is none takes the others nothing.
+            half = len(column) // 2
+            return _moments(column.slice(0, half)) + _moments(column.slice(half))
+    return [value if isinstance(value, datetime) and value.tzinfo else None for value in _python_values(column)]
 
 
 def row_json(row: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from chainstrata.engines.postgres import Connection, Database, load_queries
 from chainstrata.engines.postgres.errors import StatementFailed
 from chainstrata.engines.postgres.partitioning import State, list_partitions
 from chainstrata.errors import UsageError
-from chainstrata.model import Catalog, Conflict, Dataset, OnConflict
+from chainstrata.model import Catalog, Conflict, Dataset, OnConflict, Parent
 from chainstrata.packs.strata.quarantine import Reason, reason_for
 from chainstrata.partitions.runner import Options, ensure
 
@@ -123,14 +123,26 @@ async def replay(
     declared = catalog.dataset(dataset)
     wanted = {"dataset": dataset, "ids": list(ids), "reasons": list(reasons)}
     if make_partitions and declared.partitioned:
-        times = await database.fetch_one(QUERIES.times_held, wanted)
-        if times.earliest is not None:
-            await ensure(database, declared, times.earliest, times.latest + timedelta(microseconds=1), options=options)
-    batches = _Batches(database, declared, {**wanted, "most": batch, **await _spans(database, declared)}, write or insert_held)
+        for earliest, latest in _spans_held(await database.fetch_all(QUERIES.times_held, wanted)):
+            await ensure(database, declared, earliest, latest + timedelta(microseconds=1), options=options)
+    batches = _Batches(database, declared, {**wanted, "most": batch, **await _spans(database, declared)}, write or _writer(catalog))
     while await batches.do_next():
         pass
     left = await database.fetch_all(QUERIES.count_left, wanted)
     return Replayed(batches.replayed, {row.reason: row.rows for row in left})
+
+
+def _spans_held(days: Sequence[Any]) -> list[tuple[datetime, datetime]]:
+    """Return from when to when there are rows, days in a row as one: a row of long ago needs no partitions for all the time since."""
+    spans: list[tuple[datetime, datetime]] = []
+    before: datetime | None = None
+    for day, earliest, latest in days:
+        if before is not None and day - before <= timedelta(days=1):
+            spans[-1] = (spans[-1][0], latest)
+        else:
+            spans.append((earliest, latest))
+        before = day
+    return spans
 
 
 async def _spans(database: Database, dataset: Dataset) -> dict[str, Any]:
@@ -191,6 +203,33 @@ class _Batches:
                 raise
             return error
         return None
+
+
+def _writer(catalog: Catalog) -> WriteHeld:
+    """Return what writes held rows with the parents they lack, as ingest does."""
+
+    async def write(connection: Connection, dataset: Dataset, ids: Sequence[int], columns: Sequence[str]) -> None:
+        for parent in dataset.parents:
+            if all(own in columns for own, _ in parent.columns):
+                await _add_parents(connection, dataset, ids, parent, catalog.dataset(parent.dataset))
+        await insert_held(connection, dataset, ids, columns)
+
+    return write
+
+
+async def _add_parents(connection: Connection, dataset: Dataset, ids: Sequence[int], parent: Parent, target: Dataset) -> None:
+    statement = sql.SQL(
+        "INSERT INTO {target} ({theirs}) SELECT DISTINCT {own} FROM strata.quarantine q,"
+        " jsonb_populate_record(NULL::{table}, q.content) AS r WHERE q.id = ANY (%(ids)s) AND {first} IS NOT NULL"
+        " ORDER BY 1 ON CONFLICT DO NOTHING"
+    ).format(
+        target=sql.Identifier(target.schema, target.table.name),
+        theirs=sql.SQL(", ").join(sql.Identifier(name) for _, name in parent.columns),
+        own=sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name, _ in parent.columns),
+        table=sql.Identifier(dataset.schema, dataset.table.name),
+        first=sql.SQL("r.{}").format(sql.Identifier(parent.columns[0][0])),
+    )
+    await connection.execute(statement, {"ids": list(ids)})
 
 
 async def insert_held(connection: Connection, dataset: Dataset, ids: Sequence[int], columns: Sequence[str]) -> None:

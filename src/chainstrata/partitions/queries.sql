@@ -34,12 +34,14 @@ LIMIT %(most)s
 FOR UPDATE SKIP LOCKED;
 
 -- times_held
--- From when to when the held rows of a dataset are.
-SELECT min(row_time) AS earliest, max(row_time) AS latest
+-- From when to when the held rows of a dataset are, day by day.
+SELECT date_trunc('day', row_time, 'UTC') AS day, min(row_time) AS earliest, max(row_time) AS latest
 FROM strata.quarantine
-WHERE state = 'held' AND dataset = %(dataset)s
+WHERE state = 'held' AND dataset = %(dataset)s AND row_time IS NOT NULL
   AND (%(ids)s::bigint[] = '{}' OR id = ANY (%(ids)s))
-  AND (%(reasons)s::text[] = '{}' OR reason = ANY (%(reasons)s));
+  AND (%(reasons)s::text[] = '{}' OR reason = ANY (%(reasons)s))
+GROUP BY day
+ORDER BY day;
 
 -- count_left
 -- How many rows of a dataset are still held, by reason.
