@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainstrata.engines.postgres.partitioning import BEGINNING, END, Partition, Span, State, TableFacts
@@ -14,6 +14,10 @@ from chainstrata.model import Interval, Lifecycle, TimedTable, Unit, days, hours
 from chainstrata.partitions.model import Action, ProblemCode, Step
 from chainstrata.partitions.names import NAME_LIMIT, free_name, partition_name
 from chainstrata.partitions.planner import LARGEST_GAP, check, plan, plan_range, spans_ahead, wanted_span
+
+
+def test_made_up_examples_may_take_their_time() -> None:
+    assert settings().deadline is None
 
 
 def utc(year: int, month: int = 1, day: int = 1, hour: int = 0, minute: int = 0) -> datetime:
