@@ -1,10 +1,6 @@
 """The API keeps to its description: made-up requests, fitting and not, are answered as it says, and none breaks it."""
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -14,23 +10,16 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.errors import Unsatisfiable
-from psycopg import sql
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks
 
-from chainstrata.access import Role
-from chainstrata.api import create_app
 from chainstrata.api.questions import list_questions
-from chainstrata.engines.postgres import Database
 from chainstrata.model import Catalog
-from chainstrata.node.http import HttpService, address_of, bind
-from tests.fixtures.api import NODE, aclosing_platform, make_keys, make_platform
-from tests.fixtures.packs import OPTIONS
 from tests.fixtures.postgres import Server
 from tests.fixtures.samples import Sampled
-from tests.fixtures.threads import kept_open
+from tests.fixtures.served import Served, serve
 
 # A tail has no end; `test_api_reads.py` has it. The columnar engine is not here; `test_portfolio_market.py` has its questions.
 _LEFT_OUT = ("/api/v1/datasets/{name}/tail", "/api/v1/cdc", "/api/v1/reconcile")
@@ -47,39 +36,13 @@ CHECKS = [
 ]
 
 
-@dataclass(frozen=True)
-class Served:
-    address: str
-    key: str
-
-
 @pytest.fixture(scope="module")
 def served(server: Server, sampled: Sampled, catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Give the API on a database of its own with samples in it, served from a thread."""
-    name, source = f"chainstrata_described_{os.getpid()}", sql.Identifier(psycopg.conninfo.conninfo_to_dict(sampled.conninfo)["dbname"])
-    with psycopg.connect(server.connect_to("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), source))
-
-    @asynccontextmanager
-    async def serving() -> AsyncIterator[Served]:
-        stop = asyncio.Event()
-        conninfo = server.connect_to(name)
-        async with Database(conninfo, options=OPTIONS) as database:
-            settings = {"api__rate": 0, "api__local_reads": False, "clickhouse__embedded": False}
-            async with aclosing_platform(
-                make_platform(database, conninfo, catalog, tmp_path_factory.mktemp("home"), **settings)
-            ) as platform:
-                key = (await make_keys(platform))[Role.ADMIN]
-                with bind("127.0.0.1", 0) as listener:
-                    running = asyncio.create_task(HttpService(create_app(platform, lambda: NODE), listener).run(stop))
-                    yield Served(address_of(listener), key)
-                    stop.set()
-                    await running
-
-    with kept_open(serving) as found:
+    template = str(psycopg.conninfo.conninfo_to_dict(sampled.conninfo)["dbname"])
+    settings: dict[str, Any] = {"api__rate": 0, "api__local_reads": False, "clickhouse__embedded": False}
+    with serve(server, catalog, tmp_path_factory.mktemp("home"), template=template, **settings) as found:
         yield found
-    with psycopg.connect(server.connect_to("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="module")

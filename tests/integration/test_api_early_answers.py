@@ -3,33 +3,25 @@
 import asyncio
 import io
 import json
-import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any, NoReturn
 
 import aiohttp
 import httpx
-import psycopg
 import pytest
 import requests
-from psycopg import sql
 
-from chainstrata.access import Role
-from chainstrata.api import bodies, create_app
-from chainstrata.engines.postgres import Database
+from chainstrata.api import bodies
 from chainstrata.engines.postgres.waiting import happened
-from chainstrata.node.http import HttpService, address_of, bind
+from chainstrata.node import Platform
 from chainstrata.node.protocol import REST, REST_SECONDS
-from tests.fixtures.api import NODE, TESTER, aclosing_platform, make_platform
 from tests.fixtures.demo import create_demo, demo_catalog
-from tests.fixtures.packs import OPTIONS
 from tests.fixtures.postgres import Server
-from tests.fixtures.threads import kept_open
+from tests.fixtures.served import Served, serve
 
 SIZE = 12 * bodies.MB
 PIECE = b" " * 100_000
@@ -37,47 +29,20 @@ Answer = tuple[int, dict[str, Any]]
 ROWS = "/api/v1/ingest/demo.prices"
 
 
-@dataclass(frozen=True)
-class Served:
-    address: str
-    key: str
-
-    @property
-    def port(self) -> int:
-        return int(self.address.rpartition(":")[2])
-
-    def headers(self, *, key: bool = True) -> dict[str, str]:
-        return {"Content-Type": "application/x-ndjson"} | ({"Authorization": f"Bearer {self.key}"} if key else {})
-
-
 @pytest.fixture(scope="module")
 def served(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Give the API on a socket, served from a thread, which takes a megabyte of rows at a time."""
-    name = f"chainstrata_early_{os.getpid()}"
-    with psycopg.connect(server.connect_to("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
 
-    @asynccontextmanager
-    async def serving() -> AsyncIterator[Served]:
-        stop = asyncio.Event()
-        conninfo, home = server.connect_to(name), tmp_path_factory.mktemp("home")
-        settings = {"ingest__payload_bytes": bodies.MB, "api__local_reads": False}
-        async with (
-            Database(conninfo, options=OPTIONS) as database,
-            aclosing_platform(make_platform(database, conninfo, demo_catalog(), home, **settings)) as platform,
-        ):
-            await create_demo(database, platform.catalog)
-            key = (await platform.keys.create("collector", Role.ADMIN, by=TESTER)).secret
-            with bind("127.0.0.1", 0) as listener:
-                running = asyncio.create_task(HttpService(create_app(platform, lambda: NODE), listener).run(stop))
-                yield Served(address_of(listener), key)
-                stop.set()
-                await running
+    async def fill(platform: Platform) -> None:
+        await create_demo(platform.database, platform.catalog)
 
-    with kept_open(serving) as found:
+    settings: dict[str, Any] = {"ingest__payload_bytes": bodies.MB, "api__local_reads": False}
+    with serve(server, demo_catalog(), tmp_path_factory.mktemp("home"), prepare=fill, **settings) as found:
         yield found
-    with psycopg.connect(server.connect_to("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def headers_of(served: Served, *, key: bool = True) -> dict[str, str]:
+    return {"Content-Type": "application/x-ndjson"} | ({"Authorization": f"Bearer {served.key}"} if key else {})
 
 
 def pieces(size: int = SIZE) -> Iterator[bytes]:
@@ -167,11 +132,11 @@ async def test_who_sends_too_much_is_told_so(served: Served, name: str, absent: 
         absent("curl is not here")
     for path in (ROWS, "/api/v1/keys"):
         for chunked in (False, True):
-            status, told = await CLIENTS[name](served.address + path, served.headers(), chunked)
+            status, told = await CLIENTS[name](served.address + path, headers_of(served), chunked)
             assert (status, told["error"]["code"]) == (413, "body_too_large"), (path, chunked)
     # Whatever else keeps a body from being read is told just so.
     for chunked in (False, True):
-        status, told = await CLIENTS[name](served.address + ROWS, served.headers(key=False), chunked)
+        status, told = await CLIENTS[name](served.address + ROWS, headers_of(served, key=False), chunked)
         assert (status, told["error"]["code"]) == (401, "key_missing"), chunked
 
 
@@ -193,7 +158,7 @@ async def answer_of(reader: asyncio.StreamReader) -> Answer:
 
 
 def head_of(served: Served, *lines: str, key: bool = False) -> bytes:
-    headers = [f"{name}: {value}" for name, value in served.headers(key=key).items()]
+    headers = [f"{name}: {value}" for name, value in headers_of(served, key=key).items()]
     return "\r\n".join([f"POST {ROWS} HTTP/1.1", "Host: x", *headers, *lines, "", ""]).encode()
 
 
