@@ -73,6 +73,16 @@ async def test_partitions_are_made_where_rows_are_and_not_between(database: Data
     assert len(await partitions.list_all(database, catalog, ["demo.prices"])) == before
 
 
+@pytest.mark.parametrize("moment", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+async def test_a_row_of_the_end_of_time_holds_up_no_other(database: Database, catalog: Catalog, moment: datetime) -> None:
+    content = f'{{"coin_id": "btc", "ts": "{moment.isoformat()}", "price": 1}}'
+    await hold(database, Refused(Reason.NO_PARTITION, "", content, None, moment), refused(OLD))
+    done = await partitions.replay(database, catalog, "demo.prices", make_partitions=True)
+    assert done == partitions.Replayed(1, {"no_partition": 1})
+    with pytest.raises(UsageError, match="no partitions can be made"):
+        await partitions.ensure(database, catalog.dataset("demo.prices"), moment, moment)
+
+
 async def test_the_same_row_again_is_counted(database: Database, catalog: Catalog) -> None:
     await hold(database, refused(OLD), refused(OLD), refused(OLD, "2"), batch="1")
     await hold(database, refused(OLD), batch="2")

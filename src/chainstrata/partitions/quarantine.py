@@ -18,7 +18,7 @@ from chainstrata.engines.postgres.partitioning import State, list_partitions
 from chainstrata.errors import UsageError
 from chainstrata.model import Catalog, Conflict, Dataset, OnConflict, Parent
 from chainstrata.packs.strata.quarantine import Reason, reason_for
-from chainstrata.partitions.runner import Options, ensure
+from chainstrata.partitions.runner import FIRST, LAST, Options, ensure
 
 QUERIES = load_queries(__package__)
 _LAST = 2**63 - 1
@@ -123,7 +123,8 @@ async def replay(
     declared = catalog.dataset(dataset)
     wanted = {"dataset": dataset, "ids": list(ids), "reasons": list(reasons)}
     if make_partitions and declared.partitioned:
-        for earliest, latest in _spans_held(await database.fetch_all(QUERIES.times_held, wanted)):
+        days = await database.fetch_all(QUERIES.times_held, {**wanted, "first": FIRST, "last": LAST})
+        for earliest, latest in _spans_held(days):
             await ensure(database, declared, earliest, latest + timedelta(microseconds=1), options=options)
     batches = _Batches(database, declared, {**wanted, "most": batch, **await _spans(database, declared)}, write or _writer(catalog))
     while await batches.do_next():

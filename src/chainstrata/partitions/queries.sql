@@ -34,10 +34,10 @@ LIMIT %(most)s
 FOR UPDATE SKIP LOCKED;
 
 -- times_held
--- From when to when the held rows of a dataset are, day by day.
+-- From when to when the held rows of a dataset are, day by day. What is beyond every calendar, as an end of time often is, has no partition.
 SELECT date_trunc('day', row_time, 'UTC') AS day, min(row_time) AS earliest, max(row_time) AS latest
 FROM strata.quarantine
-WHERE state = 'held' AND dataset = %(dataset)s AND row_time IS NOT NULL
+WHERE state = 'held' AND dataset = %(dataset)s AND row_time >= %(first)s AND row_time < %(last)s
   AND (%(ids)s::bigint[] = '{}' OR id = ANY (%(ids)s))
   AND (%(reasons)s::text[] = '{}' OR reason = ANY (%(reasons)s))
 GROUP BY day

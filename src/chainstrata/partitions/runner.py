@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from psycopg import sql
 
@@ -25,11 +26,15 @@ from chainstrata.engines.postgres.partitioning import (
     list_partitions,
     names_in_use,
 )
-from chainstrata.errors import ChainStrataError
+from chainstrata.errors import ChainStrataError, UsageError
 from chainstrata.model import Catalog, Dataset, TimedTable, partitioned_tables, tables_of
 from chainstrata.partitions import planner
 from chainstrata.partitions.compression import compression
 from chainstrata.partitions.model import Action, Problem, ProblemCode, Step
+
+FIRST: Final = datetime(2, 1, 1, tzinfo=UTC)
+LAST: Final = datetime(9990, 1, 1, tzinfo=UTC)
+"""Partitions are made from then to then: what is a span further on or back has a date too, whatever the span."""
 
 
 class NotPartitioned(ChainStrataError):
@@ -84,6 +89,11 @@ async def ensure(database: Database, dataset: Dataset, start: datetime, end: dat
 
     What is older than the rows are kept is made as well: retention takes it away again when it is due.
     """
+    if not (start >= FIRST and end <= LAST):
+        raise UsageError(
+            f"no partitions can be made from {start.isoformat()} to {end.isoformat()}",
+            hint=f"Give a span within the years {FIRST.year} to {LAST.year}.",
+        )
     return await _ensure(database, [table for table in tables_of(dataset) if table.partitioned], start, end, options)
 
 
