@@ -102,16 +102,19 @@ async def test_a_plain_table_is_adopted(command: Run, packs: Database, minutes: 
 async def test_rows_in_quarantine_are_counted_replayed_and_dropped(command: Run, packs: Database, minutes: datetime) -> None:
     old = datetime(2021, 5, 1, 1, 30, tzinfo=UTC)
     async with packs.transaction() as connection:
-        rows = [f'{{"coin_id": "{coin}", "minute_ts": "{old.isoformat()}", "price_usd": 1}}' for coin in ("bitcoin", "nobody")]
+        prices = {"bitcoin": 1, "unlisted": 1, "wrong": -1}
+        rows = [f'{{"coin_id": "{coin}", "minute_ts": "{old.isoformat()}", "price_usd": {price}}}' for coin, price in prices.items()]
         await add_rows(connection, "prices.minute", [Refused(Reason.NO_PARTITION, "no partition", row, None, old) for row in rows])
     _, counts = await command("quarantine", "count")
-    assert [(one["dataset"], one["reason"], one["rows"]) for one in counts] == [("prices.minute", "no_partition", 2)]
+    assert [(one["dataset"], one["reason"], one["rows"]) for one in counts] == [("prices.minute", "no_partition", 3)]
     _, listed = await command("quarantine", "list", "prices.minute")
-    assert len(listed) == 2
+    assert len(listed) == 3
     _, done = await command("quarantine", "replay", "prices.minute", "--make-partitions")
-    assert done == {"replayed": 1, "held": {"no_parent": 1}}
+    assert done == {"replayed": 2, "held": {"constraint": 1}}
+    coins = await packs.fetch_all("SELECT coin_id FROM prices.coin_priorities WHERE coin_id IN ('unlisted', 'wrong')")
+    assert [row.coin_id for row in coins] == ["unlisted"], "what a row refers to is added with it, as ingest does, and only with it"
     _, text = await command("quarantine", "list", as_json=False)
-    assert "no_parent" in text
+    assert "chk_price_positive" in text
     assert await command("quarantine", "drop", "prices.minute", "--yes") == (0, {"dropped": 1})
     code, error = await command("quarantine", "list", "prices.nothing")
     assert (code, error["error"]["code"]) == (2, "unknown_name")
