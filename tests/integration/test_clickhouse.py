@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import clickhouse_connect
+import numpy as np
 import pyarrow as pa
 import pytest
 from clickhouse_connect.driver import AsyncClient, Client
@@ -168,6 +169,26 @@ def test_refused_insert_leaves_the_connection_usable(client: Client) -> None:
         with pytest.raises(DatabaseError):
             client.raw_insert("nowhere", None, b"x" * 3_000_000, fmt="TabSeparated")
         assert client.command("SELECT count() FROM price") == 0
+
+
+def test_an_insert_that_cannot_be_written_is_an_error(client: Client) -> None:
+    """What breaks a rule shows only when it is written, after all of it was read."""
+    client.command("CREATE TABLE ruled (n UInt64, CONSTRAINT small CHECK n < 5) ENGINE = MergeTree ORDER BY n")
+    with pytest.raises(DatabaseError, match="VIOLATED_CONSTRAINT"):
+        client.raw_insert("ruled", ["n"], b"1\n9\n", fmt="TabSeparated")
+    assert client.query("SELECT count() FROM ruled").result_rows == [(0,)]
+    summary = client.raw_insert("ruled", ["n"], b"1\n2\n", fmt="TabSeparated", settings={"max_insert_threads": 1})
+    assert summary.written_rows == 2
+
+
+def test_an_insert_larger_than_what_is_kept_in_memory(client: Client) -> None:
+    client.command("CREATE TABLE many (n UInt64) ENGINE = MergeTree ORDER BY n")
+    numbers = np.arange(10_000_000, dtype=np.uint64)
+    statement = "INSERT INTO many (n) SETTINGS max_insert_threads = 1"
+    client.raw_insert("many", insert_block=numbers.tobytes(), fmt="RowBinary")
+    assert client.query("SELECT count(), uniqExact(n), max(n) FROM many").result_rows == [(10_000_000, 10_000_000, 9_999_999)]
+    client.command(f"{statement} FORMAT TabSeparated\n17\n")
+    assert client.query("SELECT count() FROM many WHERE n = 17").result_rows == [(2,)]
 
 
 async def test_columnar_keeps_numbers_exact_and_times_aware(columnar: Columnar) -> None:

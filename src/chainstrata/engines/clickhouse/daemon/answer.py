@@ -57,7 +57,7 @@ def of_result(result: Any, format_name: str) -> Answer:
 
 def of_insert(result: Any) -> Answer:
     """Return what an insert did."""
-    written = {"written_rows": result.rows_written, "written_bytes": result.bytes_written, "elapsed_ns": int(result.elapsed * 1e9)}
+    written = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written(), "elapsed_ns": int(result.elapsed() * 1e9)}
     return Answer(b"", _shown({"read_rows": 0, "read_bytes": 0, **written}))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from chainstrata.engines.clickhouse.daemon.answer import Answer, code_of, of_error, of_insert, of_result
+from chainstrata.engines.clickhouse.daemon.inserts import NoRoom, from_file, received
 from chainstrata.engines.clickhouse.daemon.request import BadRequest, Request, credentials, encode, read_request
 from chainstrata.engines.clickhouse.daemon.sessions import Sessions, Slot, quote
 
@@ -52,18 +53,22 @@ class Engine:
                 return of_result(result, request.result_format if request.has_result else "")
         except BadRequest as error:
             return of_error(str(error), error.engine_code, self.version)
+        except NoRoom as error:
+            return of_error(str(error), 243, self.version)
         except self._failures as error:
             text = str(error)
             at = text.find("Code: ")
             return of_error(text[max(at, 0) :], code_of(text), self.version)
 
     def _insert(self, slot: Slot, request: Request) -> Answer:
-        """Write rows as they arrive. A client that goes away before the end leaves nothing behind but blocks that were full."""
-        with slot.connection.send_insert(request.text, request.format) as insert:
-            for part in request.data:
-                if part:
-                    insert.append(part)
-            return of_insert(insert.finish())
+        """Write rows once all of them are here: a client that goes away before the end leaves nothing behind.
+
+        As a file, because the engine's own way to take an insert in parts tells of no error that writing meets: rows on a full disk, or
+        against a constraint, would be acknowledged and not be there.
+        """
+        with received(request.data) as path:
+            result = slot.connection.query(from_file(request, path), "Null", params=request.parameters)
+            return of_insert(result)
 
 
 class Running:
